@@ -1,0 +1,7 @@
+//! Strongroom keeps a server's master secret in its TPM 2.0 or its PKCS#11 HSM.
+#![deny(unsafe_code)]
+
+pub mod bytes;
+pub mod secret;
+pub mod text;
+pub mod wrap;
