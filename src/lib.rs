@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod bytes;
+pub mod derive;
+pub mod device;
 pub mod secret;
 pub mod text;
 pub mod wrap;

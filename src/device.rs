@@ -1,0 +1,281 @@
+//! Devices: the one joint between Strongroom and hardware.
+//!
+//! [`Device`] is what a TPM 2.0 and a PKCS#11 token both do natively; everything else is plain code over it. Blobs are
+//! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist.
+
+mod discover;
+mod error;
+mod lock;
+mod pkcs11;
+mod thread;
+mod tpm;
+mod uri;
+
+use serde::{Deserialize, Serialize};
+
+pub use discover::{Candidate, Probe, Trouble, discover, probe_module};
+pub use error::{DeviceCode, DeviceError, Fault};
+pub use pkcs11::{TokenIdentity, WrappingKey};
+pub use uri::{DeviceUri, Kind, Pkcs11Uri, TpmUri, UriError};
+
+use crate::bytes::{Base64, Hex};
+use crate::secret::{Kek, Mac, Pin};
+use crate::wrap::WrappedSecret;
+
+/// What every kind of hardware does for Strongroom. Opened by [`open`], used by one caller at a time.
+///
+/// Every method may fail with any [`DeviceError`]; whatever a call loaded into the device it also flushes, or keeps for
+/// the next call of the same kind and flushes on drop.
+pub trait Device {
+    /// What the device is and can do; with something pinned, only if it is the one. Asks for no PIN, changes nothing.
+    fn describe(&mut self) -> Result<Description, DeviceError>;
+
+    /// Makes what this ring's seals hang from where it is missing, and gives it to be pinned. TPM: the storage root key,
+    /// made and persisted where none is, else used as it is. PKCS#11: logs in, makes the two wrapping keys of `intent`
+    /// where they are missing, and self-tests the mechanisms. Idempotent.
+    fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError>;
+
+    /// Makes a new master secret inside the device. `qualifier` goes into the birth evidence (TPM 2.0: `outsideInfo`).
+    fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError>;
+
+    /// HMAC-SHA-256 of `message` (at most 1,024 bytes) under a key, inside the device: 32 bytes.
+    fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError>;
+
+    /// Lets the secret out, under `kek`. Takes the export part alone: a use part can't be exported.
+    fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError>;
+
+    /// Takes a secret in, and seals it. The new seal is not proved: callers compare its id.
+    fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError>;
+}
+
+/// Which key an HMAC is under.
+#[derive(Clone, Copy)]
+pub enum Key<'a> {
+    /// A generation as this device keeps it.
+    Sealed(&'a UsePart),
+    /// A secret out of a backup, taken into the device for the moment and forgotten at once.
+    Wrapped(&'a WrappedSecret, &'a Kek),
+}
+
+/// What shall guard a new seal.
+#[derive(Clone, Copy)]
+pub enum Protection<'a> {
+    /// Nothing beyond the device itself (a token still asks for its user PIN).
+    None,
+    /// A PIN of the seal's own (TPM only: a token's user PIN guards all that it holds).
+    Pin(&'a Pin),
+}
+
+/// What guards a seal that exists: as the ring records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Guard {
+    /// The device alone.
+    None {},
+    /// A PIN: the object's authValue is HMAC-SHA-256(salt, PIN), trailing zero bytes trimmed.
+    Pin { salt: Hex<32> },
+    /// The token's user PIN.
+    TokenPin {},
+}
+
+/// One half of a seal: ciphertext that only its device can use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// TPM 2.0: TPM2B_PUBLIC, then TPM2B_PRIVATE, as tpm2-tools write them. PKCS#11: what C_WrapKey gave.
+    pub blob: Base64,
+    /// TPM 2.0: the object's Name, compared at every load. PKCS#11: none; the generation's id is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Base64>,
+    pub guard: Guard,
+}
+
+/// The half that can be used and never exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UsePart(pub Part);
+
+/// The half that can be exported; used in ceremonies only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExportPart(pub Part);
+
+impl UsePart {
+    /// Whether loading it proves what it is (a TPM's Name commits to the secret).
+    pub fn proves_itself(&self) -> bool {
+        self.0.name.is_some()
+    }
+}
+
+/// One generation as one device keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// How it is sealed: `TPM2_HMAC` or the wrap mechanism's name, `CKM_AES_KEY_WRAP`.
+    pub mechanism: String,
+    #[serde(rename = "use")]
+    pub use_part: UsePart,
+    #[serde(rename = "export")]
+    pub export_part: ExportPart,
+    /// Evidence of birth inside the device; none where the secret was taken in from a backup.
+    pub birth: Option<Birth>,
+}
+
+/// What the device said when it made the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Birth {
+    /// TPM2_Create's creationData (TPM2B_CREATION_DATA), creationHash and creationTicket (TPMT_TK_CREATION), marshalled.
+    Tpm { data: Base64, hash: Base64, ticket: Base64 },
+    /// The new key's attributes as read back from the token.
+    Pkcs11 { local: bool, always_sensitive: bool, never_extractable: bool, key_gen_mechanism: String },
+}
+
+/// The wrapping keys that a ring means to have on a token: their CKA_IDs, recorded before the keys are made, so that a
+/// crash in between leaves nothing unknown. A TPM needs none of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    pub use_key: Hex<16>,
+    pub export_key: Hex<16>,
+}
+
+impl Intent {
+    pub fn random() -> Self {
+        Self { use_key: Hex(crate::secret::random_array()), export_key: Hex(crate::secret::random_array()) }
+    }
+}
+
+/// What a ring pins of a device: compared before each session, before any PIN goes there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Root {
+    /// The storage root key: its persistent handle, its whole public area (TPM2B_PUBLIC), and the Name of it.
+    Tpm { handle: u32, public: Base64, name: Base64 },
+    /// The token and the two wrapping keys on it, with their attributes as read back.
+    Pkcs11 { token: TokenIdentity, use_key: WrappingKey, export_key: WrappingKey },
+}
+
+impl Root {
+    /// A short public name for this very device: `SHA256:` and the hash of what is pinned. Goes into backups.
+    pub fn fingerprint(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let pinned = match self {
+            Root::Tpm { public, .. } => public.0.clone(),
+            Root::Pkcs11 { token, use_key, export_key } => {
+                let mut text = [&token.manufacturer, "\0", &token.model, "\0", &token.serial, "\0", &token.label, "\0"]
+                    .concat()
+                    .into_bytes();
+                text.extend(use_key.id.0);
+                text.extend(export_key.id.0);
+                text
+            }
+        };
+        format!("SHA256:{}", hex::encode(Sha256::digest(pinned)))
+    }
+}
+
+/// What a device is, as it says itself. Nothing here is a secret; nothing here was authenticated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    pub kind: Kind,
+    pub uri: String,
+    pub manufacturer: String,
+    pub model: String,
+    pub firmware: String,
+    /// PKCS#11 only.
+    pub label: Option<String>,
+    /// PKCS#11 only.
+    pub serial: Option<String>,
+    /// TPM: the storage root key's Name in hex, none where there is no such key yet. PKCS#11: the CKA_IDs of the ring's
+    /// use key and export key, none on a token that the ring does not know.
+    pub root: Option<String>,
+    /// Retry counters, where the device tells them without a PIN.
+    pub tries: Option<Tries>,
+    /// Whether the device asks for a PIN before it does anything with keys.
+    pub needs_pin: bool,
+    /// What the main job needs and this device lacks; empty: it can do the job.
+    pub lacks: Vec<String>,
+    /// What an admin should know, such as "use implies export".
+    pub notes: Vec<String>,
+}
+
+impl Description {
+    /// What people call it: `TPM (IBM SW TPM, firmware 1.2)` or `token payroll (SoftHSM v2)`.
+    pub fn name(&self) -> String {
+        match (&self.kind, &self.label) {
+            (Kind::Pkcs11, Some(label)) if !label.is_empty() => {
+                format!("token {label} ({} {})", self.manufacturer, self.model)
+            }
+            (Kind::Pkcs11, _) => format!("token ({} {})", self.manufacturer, self.model),
+            (Kind::Tpm, _) => format!("TPM ({} {}, firmware {})", self.manufacturer, self.model, self.firmware),
+        }
+    }
+}
+
+/// Retry counters of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tries {
+    /// Wrong PINs that the device still takes before it locks; none where it says only "low".
+    pub left: Option<u32>,
+    /// After how many it locks.
+    pub max: Option<u32>,
+    /// Seconds until one try comes back (TPM: TPM_PT_LOCKOUT_INTERVAL).
+    pub recovery_seconds: Option<u32>,
+    /// PKCS#11: CKF_USER_PIN_COUNT_LOW.
+    pub low: bool,
+}
+
+/// Where PINs come from. Asked only when a device needs one, after its identity and its counters have been checked.
+pub trait PinSource {
+    /// The PIN for a device. Error: [`Fault::PinMissing`] where there is none to be had.
+    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError>;
+
+    /// Whether the admin allowed the last try to be used (`--use-last-try`).
+    fn may_use_last_try(&self) -> bool;
+}
+
+/// What a [`PinSource`] is told, for its prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinRequest {
+    /// How the device is called: a token's label, or `the TPM`.
+    pub device: String,
+    pub kind: Kind,
+    pub tries_left: Option<u32>,
+}
+
+/// A source with no PIN at all, for what must never prompt (`status`, `device list`).
+pub struct NoPin;
+
+impl PinSource for NoPin {
+    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+        Err(Fault::PinMissing { device: request.device.clone() }.into())
+    }
+
+    fn may_use_last_try(&self) -> bool {
+        false
+    }
+}
+
+/// Opens the device that `uri` names, on a thread of its own, with a deadline of 30 seconds for each call.
+///
+/// With `pinned`, what the ring pinned is compared first: a device that is not the one is [`Fault::NotThisDevice`], and
+/// no PIN ever reaches it. Without it (a device new to the ring), [`Device::provision`] gives what to pin.
+pub fn open<'p>(
+    uri: &DeviceUri,
+    pinned: Option<&Root>,
+    pins: &'p dyn PinSource,
+) -> Result<Box<dyn Device + 'p>, DeviceError> {
+    let uri = uri.clone();
+    let pinned = pinned.cloned();
+    let device = thread::spawn(pins, move |pins| -> Result<Box<dyn Device>, DeviceError> {
+        let lock = lock::hold(&uri)?;
+        Ok(match &uri {
+            DeviceUri::Tpm(uri) => Box::new(tpm::Tpm::open(uri, pinned, pins, lock)?),
+            DeviceUri::Pkcs11(uri) => Box::new(pkcs11::Token::open(uri, pinned, pins, lock)?),
+        })
+    })?;
+    Ok(Box::new(device))
+}

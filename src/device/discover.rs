@@ -1,0 +1,236 @@
+//! Which devices are there: for the wizard and for `device list`. Asks for no PIN, changes nothing.
+//!
+//! TPMs are device nodes and what TPM2TOOLS_TCTI names; tokens are those of the modules that p11-kit is configured with.
+//! A module is a library that somebody else wrote: each is looked at in a child process, which may crash or hang alone.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::pkcs11::{self, p11kit};
+use super::{Description, DeviceError, DeviceUri, Fault, Kind, NoPin, lock};
+
+/// How long a module may take to show its tokens.
+const DEADLINE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+/// How much a child may say, in bytes.
+const MOST_OUTPUT: u64 = 1 << 20;
+/// Where the TPM tools are told their TPM (tpm2-tools' common options).
+const TPM_TOOLS_TCTI: &str = "TPM2TOOLS_TCTI";
+
+/// The command that, with a module's name or path after its arguments, prints what [`probe_module`] gives as JSON.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+}
+
+/// A device that may do: how to name it, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// The device's URI; where a module did not even show its tokens, a URI that names the module alone.
+    pub uri: String,
+    pub description: Result<Description, Trouble>,
+}
+
+/// Why a candidate could not be described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble {
+    pub message: String,
+    /// The device's own code, as [`super::DeviceCode`] prints it.
+    pub code: Option<String>,
+}
+
+impl From<DeviceError> for Trouble {
+    fn from(error: DeviceError) -> Self {
+        Self { message: error.fault.to_string(), code: error.code.map(|code| code.to_string()) }
+    }
+}
+
+/// Looks for TPMs, then for tokens. Devices that can't do the job are among them, with what they lack.
+pub fn discover(probe: &Probe) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = tpms().into_iter().map(tpm).collect();
+    let mut seen = BTreeSet::new();
+    for (name, file) in p11kit::modules() {
+        // A configuration for a library that is not installed is no device; one library is asked once.
+        let Some(path) = p11kit::resolve(&file).and_then(|path| path.canonicalize().ok()) else { continue };
+        if seen.insert(path) {
+            candidates.extend(in_child(probe, &name, DEADLINE));
+        }
+    }
+    candidates
+}
+
+/// The tokens of one module, in this very process: for the child.
+pub fn probe_module(module: &str) -> Vec<Candidate> {
+    let tokens = || {
+        let uri: DeviceUri =
+            module_uri(module).parse().map_err(|error: super::UriError| Fault::Failed(error.to_string()))?;
+        let _lock = lock::hold(&uri)?;
+        pkcs11::describe_all(module)
+    };
+    match tokens() {
+        Ok(tokens) => tokens
+            .into_iter()
+            .map(|(uri, description)| Candidate { uri, description: description.map_err(Trouble::from) })
+            .collect(),
+        Err(error) => vec![Candidate { uri: module_uri(module), description: Err(error.into()) }],
+    }
+}
+
+fn module_uri(module: &str) -> String {
+    format!("pkcs11:?module-{}={module}", if module.starts_with('/') { "path" } else { "name" })
+}
+
+/// Every TPM behind a resource manager, and the one that the TPM tools are told to use.
+fn tpms() -> Vec<DeviceUri> {
+    let nodes = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut nodes: Vec<String> = nodes.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    nodes.retain(|name| is_resource_manager(name));
+    nodes.sort();
+    let mut tctis: Vec<String> = nodes.into_iter().map(|name| format!("device:/dev/{name}")).collect();
+    if let Ok(tcti) = env::var(TPM_TOOLS_TCTI)
+        && !tcti.is_empty()
+        && !tctis.contains(&tcti)
+    {
+        tctis.push(tcti);
+    }
+    // What the TPM tools know and we do not (a TCTI of another kind) is not a candidate.
+    tctis
+        .iter()
+        .filter_map(|tcti| format!("tpm:{tcti}").parse().ok())
+        .filter(|uri: &DeviceUri| uri.kind() == Kind::Tpm)
+        .collect()
+}
+
+fn is_resource_manager(node: &str) -> bool {
+    node.strip_prefix("tpmrm").is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn tpm(uri: DeviceUri) -> Candidate {
+    let description = super::open(&uri, None, &NoPin).and_then(|mut device| device.describe());
+    Candidate { uri: uri.to_string(), description: description.map_err(Trouble::from) }
+}
+
+/// What the module's child says; where it says nothing sensible, one candidate that tells how it ended.
+fn in_child(probe: &Probe, module: &str, deadline: Duration) -> Vec<Candidate> {
+    match output(probe, module, deadline) {
+        Ok(candidates) => candidates,
+        Err(message) => {
+            let message = format!("the PKCS#11 module `{module}` {message}");
+            vec![Candidate { uri: module_uri(module), description: Err(Trouble { message, code: None }) }]
+        }
+    }
+}
+
+fn output(probe: &Probe, module: &str, deadline: Duration) -> Result<Vec<Candidate>, String> {
+    let start = Instant::now();
+    let mut child = Command::new(&probe.program)
+        .args(&probe.args)
+        .arg(module)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("can't be looked at: {}: {error}", probe.program.display()))?;
+    let stdout = child.stdout.take().expect("the child's stdout is a pipe");
+    let (sender, said) = channel();
+    // Not joined: a grandchild that a module left behind may keep the pipe open for ever.
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        drop(stdout.take(MOST_OUTPUT).read_to_end(&mut text));
+        drop(sender.send(text));
+    });
+    let late = || format!("gave no answer within {} seconds", deadline.as_secs());
+    let Some(status) = wait(&mut child, deadline.saturating_sub(start.elapsed())) else { return Err(late()) };
+    if !status.success() {
+        return Err(format!("crashed when it was asked for its tokens ({status})"));
+    }
+    let text = said.recv_timeout(deadline.saturating_sub(start.elapsed()).max(PAUSE)).map_err(|error| match error {
+        RecvTimeoutError::Timeout => late(),
+        RecvTimeoutError::Disconnected => "said nothing".to_owned(),
+    })?;
+    serde_json::from_slice(&text).map_err(|error| format!("gave an answer that can't be read: {error}"))
+}
+
+/// The child's status; none where it took too long: then it is killed.
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if start.elapsed() < patience => thread::sleep(PAUSE),
+            Ok(None) | Err(_) => {
+                drop(child.kill());
+                drop(child.wait());
+                return None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Probe {
+        Probe { program: PathBuf::from("/bin/sh"), args: vec!["-c".into(), script.into(), "sh".into()] }
+    }
+
+    fn message(candidates: &[Candidate]) -> &str {
+        let [Candidate { uri, description: Err(trouble) }] = candidates else { panic!("{candidates:?}") };
+        assert_eq!(uri, "pkcs11:?module-name=odd");
+        &trouble.message
+    }
+
+    #[test]
+    fn a_module_that_crashes_is_told() {
+        let found = in_child(&shell("kill -SEGV $$"), "odd", DEADLINE);
+        assert!(message(&found).contains("`odd` crashed when it was asked for its tokens (signal: 11"), "{found:?}");
+        let found = in_child(&shell("exit 3"), "odd", DEADLINE);
+        assert!(message(&found).contains("crashed"), "{found:?}");
+    }
+
+    #[test]
+    fn a_module_that_hangs_is_killed() {
+        let start = Instant::now();
+        let found = in_child(&shell("exec sleep 60"), "odd", Duration::from_millis(100));
+        assert!(message(&found).contains("gave no answer"), "{found:?}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_child_says_is_read_whole_or_not_at_all() {
+        assert_eq!(in_child(&shell("echo '[]'"), "odd", DEADLINE), []);
+        assert!(message(&in_child(&shell("echo hello"), "odd", DEADLINE)).contains("can't be read"));
+        let program = PathBuf::from("/nowhere/strongroom");
+        let found = in_child(&Probe { program, args: Vec::new() }, "odd", DEADLINE);
+        assert!(message(&found).contains("can't be looked at"));
+    }
+
+    #[test]
+    fn candidates_travel_as_json() {
+        let trouble = Trouble { message: "no".to_owned(), code: Some("CKR_CANCEL (0x1)".to_owned()) };
+        let candidates = vec![Candidate { uri: "pkcs11:token=a".to_owned(), description: Err(trouble) }];
+        let json = serde_json::to_vec(&candidates).unwrap();
+        let script = format!("printf '%s' '{}'", String::from_utf8(json).unwrap());
+        assert_eq!(in_child(&shell(&script), "odd", DEADLINE), candidates);
+    }
+
+    #[test]
+    fn knows_resource_managers() {
+        assert!(is_resource_manager("tpmrm0") && is_resource_manager("tpmrm12"));
+        assert!(!is_resource_manager("tpm0") && !is_resource_manager("tpmrm") && !is_resource_manager("tpmrm0x"));
+    }
+}

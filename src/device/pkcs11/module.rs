@@ -1,0 +1,98 @@
+//! PKCS#11 modules: each is loaded and initialised once a process, in this one place.
+//!
+//! C_Initialize and C_Finalize are a process's, not a caller's (PKCS#11 3.1, sections 5.4.1 and 5.4.2): a second
+//! C_Initialize gives CKR_CRYPTOKI_ALREADY_INITIALIZED, and C_Finalize ends every session of everyone. So users are
+//! counted, and the last one finalises. A library once loaded stays in memory: some crash the program when unloaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+
+use super::error;
+use crate::device::{DeviceError, Fault};
+
+/// All modules that this process has loaded.
+static LOADED: Mutex<Vec<&'static Library>> = Mutex::new(Vec::new());
+
+/// A module in memory.
+struct Library {
+    path: PathBuf,
+    calls: Pkcs11,
+    users: Mutex<Users>,
+}
+
+struct Users {
+    count: usize,
+    /// False where other code of this process had initialised the module before: then it is not ours to finalise.
+    ours: bool,
+}
+
+/// A module that is initialised as long as this lives.
+pub struct Module {
+    library: &'static Library,
+}
+
+impl Module {
+    /// Loads and initialises the module at `path`, unless that is done.
+    pub fn open(path: &Path) -> Result<Self, DeviceError> {
+        let library = load(path)?;
+        let mut users = library.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.count == 0 {
+            match library.calls.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+                Ok(()) => users.ours = true,
+                Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => users.ours = false,
+                Err(source) => {
+                    let what = format!("the PKCS#11 module {} can't be initialised", path.display());
+                    return Err(error::because(Fault::Unreachable(what), &source));
+                }
+            }
+        }
+        users.count += 1;
+        drop(users);
+        Ok(Self { library })
+    }
+
+    pub fn calls(&self) -> &'static Pkcs11 {
+        &self.library.calls
+    }
+
+    pub fn path(&self) -> &'static Path {
+        &self.library.path
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let mut users = self.library.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.count -= 1;
+        if users.count == 0 && users.ours {
+            // Nobody is left who could act on an error.
+            drop(self.library.calls.clone().finalize());
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<&'static Library, DeviceError> {
+    // By its own name: two links to one library are one module.
+    let path = path.canonicalize().and_then(|real| std::fs::File::open(&real).map(|_| real)).map_err(|error| {
+        let path = path.display().to_string();
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Fault::NoPermission { path, group: None },
+            _ => Fault::Unreachable(format!("there is no PKCS#11 module {path}: {error}")),
+        }
+    })?;
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(library) = loaded.iter().find(|library| library.path == path) {
+        return Ok(library);
+    }
+    let calls = Pkcs11::new(&path).map_err(|source| {
+        let what = format!("{} can't be loaded as a PKCS#11 module: {source}", path.display());
+        DeviceError::from(Fault::Unreachable(what))
+    })?;
+    let users = Mutex::new(Users { count: 0, ours: false });
+    let library = Box::leak(Box::new(Library { path, calls, users }));
+    loaded.push(library);
+    Ok(library)
+}

@@ -1,0 +1,109 @@
+//! p11-kit's module configurations (pkcs11.conf(5)): which modules a system has, and where their files are.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::device::{DeviceError, Fault};
+
+/// Where packages and the administrator put `NAME.module` files; a later directory's file replaces an earlier one's.
+const CONFIGURATIONS: [&str; 2] = ["/usr/share/p11-kit/modules", "/etc/pkcs11/modules"];
+/// Where libraries are; on multi-arch systems there is one more level, named after the machine.
+const LIBRARIES: [&str; 2] = ["/usr/lib64", "/usr/lib"];
+
+/// All configured modules by name, each with the `module:` of its file. Modules without a file of their own (`remote:`)
+/// are left out.
+pub fn modules() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for directory in CONFIGURATIONS.iter().map(PathBuf::from).chain(users_own()) {
+        for file in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let name = file.file_stem().and_then(|name| name.to_str()).filter(|name| !name.is_empty());
+            if let (Some(name), true) = (name, file.extension().is_some_and(|extension| extension == "module"))
+                && let Ok(text) = fs::read_to_string(&file)
+            {
+                // A file without the line takes the module out again.
+                match module_line(&text) {
+                    Some(module) => found.insert(name.to_owned(), module.to_owned()),
+                    None => found.remove(name),
+                };
+            }
+        }
+    }
+    found
+}
+
+/// The file of the module `name`: as configured, else `NAME.so` among p11-kit's modules.
+pub fn module(name: &str) -> Result<PathBuf, DeviceError> {
+    let file = modules().remove(name).unwrap_or_else(|| format!("{name}.so"));
+    resolve(&file)
+        .ok_or_else(|| Fault::Unreachable(format!("p11-kit knows no module `{name}` with a file that exists")).into())
+}
+
+/// p11-kit's proxy module, which shows the tokens of all the others.
+pub fn proxy() -> Result<PathBuf, DeviceError> {
+    let missing = || Fault::Unreachable("p11-kit's proxy module is not installed; name a module in the URI".to_owned());
+    in_libraries("p11-kit-proxy.so").ok_or_else(|| missing().into())
+}
+
+/// The file that a `module:` line means: relative ones lie in p11-kit's module directory.
+pub fn resolve(file: &str) -> Option<PathBuf> {
+    if Path::new(file).is_absolute() {
+        return Some(PathBuf::from(file)).filter(|path| path.exists());
+    }
+    in_libraries(&format!("pkcs11/{file}"))
+}
+
+/// The first of the library directories that has `file`; this machine's own before others'.
+fn in_libraries(file: &str) -> Option<PathBuf> {
+    let machine = format!("{}-linux-gnu", env::consts::ARCH);
+    let own = LIBRARIES.map(|base| Path::new(base).join(&machine));
+    let mut others: Vec<PathBuf> =
+        fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    others.sort();
+    own.into_iter()
+        .chain(LIBRARIES.map(PathBuf::from))
+        .chain(others)
+        .map(|dir| dir.join(file))
+        .find(|path| path.exists())
+}
+
+/// The user's own configurations, which root never reads.
+fn users_own() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let config = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".config")))?;
+    config.is_absolute().then(|| config.join("pkcs11/modules"))
+}
+
+/// The value of the `module:` line of a configuration. Lines are `name: value`; those that start with `#` are comments.
+fn module_line(text: &str) -> Option<&str> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let mut modules = lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == "module");
+    modules.next_back().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_module_lines() {
+        assert_eq!(module_line("module: opensc-pkcs11.so\n"), Some("opensc-pkcs11.so"));
+        assert_eq!(module_line("# module: no.so\n\n  module :  /a b.so  \npriority: 1"), Some("/a b.so"));
+        assert_eq!(module_line("module: a.so\nmodule: b.so"), Some("b.so"));
+        assert_eq!(module_line("x-init-reserved:\nmodule:C:odd.so"), Some("C:odd.so"));
+        assert_eq!(module_line("module:\n"), None);
+        assert_eq!(module_line("remote: |ssh host p11-kit remote x.so\nmodules: a.so\nmodule"), None);
+    }
+
+    #[test]
+    fn finds_files_of_modules() {
+        assert_eq!(resolve("/nowhere/at-all.so"), None);
+        assert_eq!(resolve("no-such-module-anywhere.so"), None);
+        assert_eq!(resolve("/etc/passwd"), Some(PathBuf::from("/etc/passwd")));
+        assert!(matches!(module("no-such-module").unwrap_err().fault, Fault::Unreachable(_)));
+    }
+}

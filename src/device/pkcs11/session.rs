@@ -1,0 +1,120 @@
+//! A session, and what is done in it. Objects made in it are given back by Drop.
+//!
+//! All calls go through the crate, though it makes one too many for each C_Sign and C_WrapKey: a function list of our
+//! own is no way around it. Some modules (p11-kit's proxy) give a new one at each C_GetFunctionList, each with sessions
+//! and an initialisation of its own.
+
+use cryptoki::error::{Error, Result};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::slot::Slot;
+
+use zeroize::Zeroize;
+
+use super::module::Module;
+use crate::secret::{KEY_BYTES, Mac, SecretBytes};
+use crate::wrap::A256KW_BYTES;
+
+/// An open session: read-only unless it is to make token objects. Closing it destroys its session objects.
+pub struct Session {
+    inner: cryptoki::session::Session,
+}
+
+/// A session object, destroyed when this is dropped.
+pub struct Temporary<'s> {
+    session: &'s Session,
+    handle: ObjectHandle,
+}
+
+impl Session {
+    pub fn read_only(module: &Module, slot: Slot) -> Result<Self> {
+        Ok(Self { inner: module.calls().open_ro_session(slot)? })
+    }
+
+    pub fn read_write(module: &Module, slot: Slot) -> Result<Self> {
+        Ok(Self { inner: module.calls().open_rw_session(slot)? })
+    }
+
+    /// The crate's session, for what is one call of it.
+    pub fn calls(&self) -> &cryptoki::session::Session {
+        &self.inner
+    }
+
+    pub fn create(&self, template: &[Attribute]) -> Result<Temporary<'_>> {
+        self.inner.create_object(template).map(|handle| self.temporary(handle))
+    }
+
+    pub fn generate(&self, mechanism: &Mechanism<'_>, template: &[Attribute]) -> Result<Temporary<'_>> {
+        self.inner.generate_key(mechanism, template).map(|handle| self.temporary(handle))
+    }
+
+    pub fn copy(&self, object: ObjectHandle, template: &[Attribute]) -> Result<Temporary<'_>> {
+        self.inner.copy_object(object, template).map(|handle| self.temporary(handle))
+    }
+
+    /// A secret of 32 bytes wrapped under `by` (CKM_AES_KEY_WRAP; PKCS#11 3.1, section 6.13: RFC 3394).
+    pub fn wrap(&self, by: ObjectHandle, secret: ObjectHandle) -> Result<Vec<u8>> {
+        let mut wrapped = self.inner.wrap_key(&Mechanism::AesKeyWrap, by, secret)?;
+        // The crate gives as much as the token asked room for, and some ask for more than they fill.
+        wrapped.truncate(A256KW_BYTES);
+        Ok(wrapped)
+    }
+
+    pub fn unwrap(&self, by: ObjectHandle, blob: &[u8], template: &[Attribute]) -> Result<Temporary<'_>> {
+        let handle = self.inner.unwrap_key(&Mechanism::AesKeyWrap, by, blob, template)?;
+        Ok(self.temporary(handle))
+    }
+
+    /// HMAC-SHA-256 (PKCS#11 3.1, section 6.23.3). After an error the session is good for nothing: the operation may
+    /// still be active.
+    pub fn hmac(&self, key: ObjectHandle, message: &[u8]) -> Result<Mac> {
+        let mut output = self.inner.sign(&Mechanism::Sha256Hmac, key, message)?;
+        let mac = SecretBytes::copy_of(&output);
+        output.zeroize();
+        if mac.len() == KEY_BYTES { Ok(Mac::new(mac)) } else { Err(Error::InvalidValue) }
+    }
+
+    /// Those of `kinds` that the object has and tells. One call where all of them have a fixed size.
+    pub fn attributes(&self, object: ObjectHandle, kinds: &[AttributeType]) -> Result<Vec<Attribute>> {
+        self.inner.get_attributes(object, kinds)
+    }
+
+    /// Whether the object's value can be read out of the token.
+    pub fn reveals(&self, object: ObjectHandle) -> Result<bool> {
+        let mut values = match self.inner.get_attributes(object, &[AttributeType::Value]) {
+            Ok(values) => values,
+            Err(Error::Pkcs11(..)) => return Ok(false),
+            Err(other) => return Err(other),
+        };
+        let mut revealed = false;
+        for value in &mut values {
+            if let Attribute::Value(bytes) = value {
+                revealed |= !bytes.is_empty();
+                bytes.zeroize();
+            }
+        }
+        Ok(revealed)
+    }
+
+    fn temporary(&self, handle: ObjectHandle) -> Temporary<'_> {
+        Temporary { session: self, handle }
+    }
+}
+
+impl Temporary<'_> {
+    pub fn handle(&self) -> ObjectHandle {
+        self.handle
+    }
+
+    /// Leaves the object to the session, which destroys it when it is closed.
+    pub fn keep(self) -> ObjectHandle {
+        std::mem::ManuallyDrop::new(self).handle
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // What could not be destroyed now goes with the session.
+        drop(self.session.inner.destroy_object(self.handle));
+    }
+}

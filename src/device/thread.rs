@@ -1,0 +1,283 @@
+//! One thread owns the device; callers send it messages and wait with a deadline.
+//!
+//! A library that hangs (a network HSM gone, a module in a loop) then fails the call instead of the program. A PIN is
+//! asked for on the *caller's* thread, and the time that a person takes to type it does not count.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::{
+    Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource, Protection, Root, Seal,
+};
+use crate::secret::{Kek, Mac, Pin};
+use crate::wrap::WrappedSecret;
+
+/// How long a device may take for one call. Making a key on a slow TPM takes up to ten seconds.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A PIN source as the device's thread sees it: it may be sent there.
+pub type SentPins = Box<dyn PinSource + Send>;
+
+type Job = Box<dyn FnOnce(&mut dyn Device, &Sender<News>) + Send>;
+
+/// What the device's thread tells the caller.
+enum News {
+    PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
+    Opened(Result<(), DeviceError>),
+    Done(Answer),
+}
+
+enum Answer {
+    Description(Result<Description, DeviceError>),
+    Root(Result<Root, DeviceError>),
+    Seal(Result<Seal, DeviceError>),
+    Mac(Result<Mac, DeviceError>),
+    Wrapped(Result<WrappedSecret, DeviceError>),
+}
+
+/// The caller's end.
+pub struct OnThread<'p> {
+    jobs: Option<Sender<Job>>,
+    news: Receiver<News>,
+    thread: Option<thread::JoinHandle<()>>,
+    pins: &'p dyn PinSource,
+    deadline: Duration,
+}
+
+/// Starts a thread, opens a device on it with `open`, and gives the caller's end.
+pub fn spawn<'p>(
+    pins: &'p dyn PinSource,
+    open: impl FnOnce(SentPins) -> Result<Box<dyn Device>, DeviceError> + Send + 'static,
+) -> Result<OnThread<'p>, DeviceError> {
+    let (jobs, inbox) = channel::<Job>();
+    let (sender, news) = channel();
+    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
+    let body = move || {
+        let mut device = match open(Box::new(asker)) {
+            Ok(device) => device,
+            Err(error) => return drop(sender.send(News::Opened(Err(error)))),
+        };
+        if sender.send(News::Opened(Ok(()))).is_ok() {
+            for job in inbox {
+                job(device.as_mut(), &sender);
+            }
+        }
+    };
+    let thread = thread::Builder::new()
+        .name("device".to_owned())
+        .spawn(body)
+        .map_err(|error| Fault::Failed(format!("can't start a thread for the device: {error}")))?;
+    let mut caller = OnThread { jobs: Some(jobs), news, thread: Some(thread), pins, deadline: DEADLINE };
+    caller.wait(|news| match news {
+        News::Opened(opened) => Some(opened),
+        _ => None,
+    })??;
+    Ok(caller)
+}
+
+impl OnThread<'_> {
+    /// Waits for the news that `pick` takes; answers questions for a PIN meanwhile.
+    fn wait<T>(&mut self, pick: impl Fn(News) -> Option<T>) -> Result<T, DeviceError> {
+        loop {
+            match self.news.recv_timeout(self.deadline) {
+                Ok(News::PinNeeded(request, reply)) => drop(reply.send(self.pins.pin(&request))),
+                Ok(news) => {
+                    return pick(news)
+                        .ok_or_else(|| Fault::Failed("the device's thread answered out of turn".to_owned()).into());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    // The thread may be stuck in a library for ever: leave it behind, and never wait for it again.
+                    self.jobs = None;
+                    self.thread = None;
+                    return Err(Fault::TimedOut { seconds: self.deadline.as_secs() }.into());
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.jobs = None;
+                    return Err(Fault::Failed("the device's thread ended unexpectedly".to_owned()).into());
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, job: impl FnOnce(&mut dyn Device) -> Answer + Send + 'static) -> Result<Answer, DeviceError> {
+        let gone = || DeviceError::from(Fault::Unreachable("the device stopped answering earlier".to_owned()));
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(Box::new(move |device, news| drop(news.send(News::Done(job(device)))))).map_err(|_| gone())?;
+        self.wait(|news| match news {
+            News::Done(answer) => Some(answer),
+            _ => None,
+        })
+    }
+}
+
+impl Drop for OnThread<'_> {
+    /// Waits until the device has flushed what it holds, unless it has hung.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Calls and picks the answer of the right type: each method gets the one that it asked for.
+macro_rules! ask {
+    ($caller:expr, $variant:ident, $job:expr) => {
+        match $caller.call(move |device| Answer::$variant($job(device)))? {
+            Answer::$variant(result) => result,
+            _ => Err(Fault::Failed("the device's thread answered another question".to_owned()).into()),
+        }
+    };
+}
+
+impl Device for OnThread<'_> {
+    fn describe(&mut self) -> Result<Description, DeviceError> {
+        ask!(self, Description, |device: &mut dyn Device| device.describe())
+    }
+
+    fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
+        let intent = intent.clone();
+        ask!(self, Root, |device: &mut dyn Device| device.provision(&intent))
+    }
+
+    fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
+        let (pin, qualifier) = (owned(protection), *qualifier);
+        ask!(self, Seal, |device: &mut dyn Device| device.generate(borrowed(&pin), &qualifier))
+    }
+
+    fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError> {
+        let message = crate::secret::SecretBytes::copy_of(message);
+        match key {
+            Key::Sealed(part) => {
+                let part = part.clone();
+                ask!(self, Mac, |device: &mut dyn Device| device.hmac(Key::Sealed(&part), message.expose_secret()))
+            }
+            Key::Wrapped(wrapped, kek) => {
+                let (wrapped, kek) = (wrapped.clone(), kek.duplicate());
+                ask!(self, Mac, |device: &mut dyn Device| device
+                    .hmac(Key::Wrapped(&wrapped, &kek), message.expose_secret()))
+            }
+        }
+    }
+
+    fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError> {
+        let (part, kek) = (part.clone(), kek.duplicate());
+        ask!(self, Wrapped, |device: &mut dyn Device| device.export(&part, &kek))
+    }
+
+    fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
+        let (wrapped, kek, pin) = (wrapped.clone(), kek.duplicate(), owned(protection));
+        ask!(self, Seal, |device: &mut dyn Device| device.import(&wrapped, &kek, borrowed(&pin)))
+    }
+}
+
+fn owned(protection: Protection<'_>) -> Option<Pin> {
+    match protection {
+        Protection::None => None,
+        Protection::Pin(pin) => Some(pin.duplicate()),
+    }
+}
+
+fn borrowed(pin: &Option<Pin>) -> Protection<'_> {
+    pin.as_ref().map_or(Protection::None, Protection::Pin)
+}
+
+/// The device thread's end of a PIN source.
+struct Asker {
+    news: Sender<News>,
+    last_try: bool,
+}
+
+impl PinSource for Asker {
+    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+        let gone = || DeviceError::from(Fault::PinMissing { device: request.device.clone() });
+        let (reply, answer) = channel();
+        self.news.send(News::PinNeeded(request.clone(), reply)).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+
+    fn may_use_last_try(&self) -> bool {
+        self.last_try
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::NoPin;
+
+    /// A device that never comes back, or asks for a PIN on every call.
+    struct Odd {
+        pins: SentPins,
+        hangs: bool,
+    }
+
+    impl Device for Odd {
+        fn describe(&mut self) -> Result<Description, DeviceError> {
+            if self.hangs {
+                thread::sleep(Duration::from_secs(3600));
+            }
+            let request = PinRequest { device: "odd".to_owned(), kind: super::super::Kind::Tpm, tries_left: Some(3) };
+            let pin = self.pins.pin(&request)?;
+            Err(Fault::Failed(format!("a PIN of {} bytes", pin.expose_secret().len())).into())
+        }
+        fn provision(&mut self, _: &Intent) -> Result<Root, DeviceError> {
+            panic!("a device that panics")
+        }
+        fn generate(&mut self, _: Protection<'_>, _: &[u8; 32]) -> Result<Seal, DeviceError> {
+            unreachable!()
+        }
+        fn hmac(&mut self, _: Key<'_>, _: &[u8]) -> Result<Mac, DeviceError> {
+            unreachable!()
+        }
+        fn export(&mut self, _: &ExportPart, _: &Kek) -> Result<WrappedSecret, DeviceError> {
+            unreachable!()
+        }
+        fn import(&mut self, _: &WrappedSecret, _: &Kek, _: Protection<'_>) -> Result<Seal, DeviceError> {
+            unreachable!()
+        }
+    }
+
+    struct Known;
+
+    impl PinSource for Known {
+        fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+            assert_eq!(request.tries_left, Some(3));
+            Ok(Pin::new(crate::secret::SecretBytes::copy_of(b"1234")))
+        }
+        fn may_use_last_try(&self) -> bool {
+            false
+        }
+    }
+
+    fn fault<T>(result: Result<T, DeviceError>) -> Fault {
+        result.err().expect("it fails").fault
+    }
+
+    #[test]
+    fn a_pin_is_asked_for_on_the_callers_side() {
+        let mut device = spawn(&Known, |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>)).unwrap();
+        assert_eq!(fault(device.describe()), Fault::Failed("a PIN of 4 bytes".to_owned()));
+    }
+
+    #[test]
+    fn a_device_that_hangs_is_left_behind() {
+        let mut device = spawn(&NoPin, |pins| Ok(Box::new(Odd { pins, hangs: true }) as Box<dyn Device>)).unwrap();
+        device.deadline = Duration::from_millis(20);
+        assert_eq!(fault(device.describe()), Fault::TimedOut { seconds: 0 });
+        assert!(matches!(fault(device.describe()), Fault::Unreachable(_)));
+    }
+
+    #[test]
+    fn a_device_that_panics_is_an_error() {
+        let mut device = spawn(&NoPin, |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>)).unwrap();
+        assert!(matches!(fault(device.provision(&Intent::random())), Fault::Failed(_)));
+    }
+
+    #[test]
+    fn a_device_that_does_not_open_says_why() {
+        let opened = spawn(&NoPin, |_| Err(Fault::Unreachable("nobody there".to_owned()).into()));
+        assert_eq!(fault(opened.map(drop)), Fault::Unreachable("nobody there".to_owned()));
+    }
+}

@@ -1,0 +1,285 @@
+//! A TPM 2.0 as a device.
+//!
+//! ```text
+//! storage root key (0x81000001), pinned by the ring
+//!   +- export part   the secret as the TPM made it; can only be duplicated, behind its policy
+//!   +- use part      the same secret; can only be used
+//! ```
+//!
+//! Every method goes through the same gates, in this order:
+//!
+//! 1. *Identity*: one TPM2_ReadPublic. Until the storage root key has the pinned Name, nothing else is sent.
+//! 2. *Counters*, where a PIN guards the part: one TPM2_GetCapability. Locked, or the last try: stop.
+//! 3. *PIN*: asked for once, and kept until the TPM refuses it.
+//! 4. *Session*: salted to the pinned key, hiding parameters both ways.
+//! 5. *Load*, its Name compared, and then the work.
+//!
+//! So an HMAC in a fresh process is ReadPublic, GetCapability (with a PIN), StartAuthSession, Load, HMAC, and two flushes;
+//! the next one under the same part is one command. Whatever is loaded is flushed: by closures ([`session`]), and what is
+//! kept between calls ([`chip`]) when the connection is dropped.
+//!
+//! The secret is in host memory, locked, during `generate`, `export` and `import`, because the backup needs it, and
+//! while one out of a backup is proved.
+
+mod chip;
+mod describe;
+mod duplicate;
+mod error;
+mod leftovers;
+mod lockout;
+mod object;
+mod policy;
+mod root;
+mod seal;
+mod session;
+
+use tss_esapi::handles::KeyHandle;
+
+use self::chip::Chip;
+use self::object::Object;
+use self::session::with_session;
+use super::lock::DeviceLock;
+use super::thread::SentPins;
+use super::uri::{Kind, TpmUri};
+use super::{
+    Description, Device, DeviceError, ExportPart, Fault, Guard, Intent, Key, Part, PinRequest, Protection, Root, Seal,
+    UsePart,
+};
+use crate::secret::{Kek, Mac, MasterSecret, Pin, SecretBytes};
+use crate::wrap::WrappedSecret;
+
+/// How a TPM is called in prompts and errors.
+const DEVICE: &str = "the TPM";
+/// The mechanism that a ring records for a TPM's seals.
+const MECHANISM: &str = "TPM2_HMAC";
+
+/// A TPM, opened.
+pub struct Tpm {
+    // Dropped in this order: what is loaded is flushed before the lock is let go of.
+    chip: Option<Chip>,
+    uri: TpmUri,
+    root: Option<Root>,
+    pins: SentPins,
+    pin: Option<Pin>,
+    /// Whether the TPM has taken this PIN for some part.
+    pin_is_proved: bool,
+    _lock: DeviceLock,
+}
+
+impl Tpm {
+    /// Opens the TPM that `uri` names. Sends no command: the first method call compares `pinned` before anything else.
+    pub fn open(uri: &TpmUri, pinned: Option<Root>, pins: SentPins, lock: DeviceLock) -> Result<Self, DeviceError> {
+        if let Some(path) = uri.device_node() {
+            chip::check_node(path)?;
+        }
+        let chip = Some(Chip::connect(uri)?);
+        Ok(Self { chip, uri: uri.clone(), root: pinned, pins, pin: None, pin_is_proved: false, _lock: lock })
+    }
+
+    /// Does `work`, and once more where a cure is known: slots full of dead clients' leftovers, or a TPM that was
+    /// restarted since the last call. Every piece of work may be begun again: it leaves nothing behind in the TPM.
+    fn attempt<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        let connected = self.chip.is_some();
+        match work(self) {
+            Err(error) if error::is_out_of_slots(&error) && !self.uri.is_resource_managed() => {
+                self.chip()?.sweep()?;
+                work(self)
+            }
+            Err(error) if error::is_lost(&error) => {
+                // A broken connection stays broken, and the library flushes what it can.
+                self.chip = None;
+                // A PIN that may be wrong may have reached the TPM: by itself it is not sent twice.
+                let may_burn_a_try = self.pin.is_some() && !self.pin_is_proved;
+                if connected && !may_burn_a_try { work(self) } else { Err(error) }
+            }
+            Err(error) if error::is_librarys(&error) => {
+                self.chip = None;
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    fn chip(&mut self) -> Result<&mut Chip, DeviceError> {
+        match &mut self.chip {
+            Some(chip) => Ok(chip),
+            none => Ok(none.insert(Chip::connect(&self.uri)?)),
+        }
+    }
+
+    /// The chip with its storage root key, which is the pinned one.
+    fn rooted(&mut self) -> Result<(&mut Chip, KeyHandle), DeviceError> {
+        let pinned = self.root.clone();
+        let pinned =
+            pinned.ok_or_else(|| Fault::Failed("no storage root key is pinned for this TPM yet".to_owned()))?;
+        let chip = self.chip()?;
+        let root = chip.root(&pinned)?;
+        Ok((chip, root))
+    }
+
+    /// The auth value that a part's guard asks for. A PIN is asked for only after identity and counters.
+    fn auth(&mut self, guard: &Guard) -> Result<SecretBytes, DeviceError> {
+        let salt = match guard {
+            Guard::None {} => return Ok(SecretBytes::zeroed(0)),
+            Guard::Pin { salt } => salt,
+            Guard::TokenPin {} => {
+                return Err(Fault::Damaged("a TPM's seal says that a token guards it".to_owned()).into());
+            }
+        };
+        let (chip, _) = self.rooted()?;
+        let tries = lockout::read(&mut chip.context)?;
+        lockout::admit(&tries, self.pins.as_ref())?;
+        let pin = match &mut self.pin {
+            Some(pin) => pin,
+            none => {
+                let request = PinRequest { device: DEVICE.to_owned(), kind: Kind::Tpm, tries_left: tries.left };
+                none.insert(self.pins.pin(&request)?)
+            }
+        };
+        Ok(policy::auth_value(salt, pin))
+    }
+
+    /// Adds to a refusal what the counters say now, and forgets a PIN that was refused.
+    fn told_of_tries(&mut self, mut error: DeviceError) -> DeviceError {
+        let is_wrong = matches!(error.fault, Fault::WrongPin { .. });
+        if is_wrong {
+            self.pin = None;
+            self.pin_is_proved = false;
+        }
+        if is_wrong || matches!(error.fault, Fault::LockedOut { .. }) {
+            // The counters are for the message: the refusal is the error, also where they can't be read.
+            if let Ok(tries) = self.chip().and_then(|chip| lockout::read(&mut chip.context)) {
+                error.fault =
+                    if is_wrong { Fault::WrongPin { tries_left: tries.left } } else { lockout::locked(&tries) };
+            }
+        }
+        error
+    }
+
+    fn hmac_sealed(&mut self, part: &Part, message: &[u8]) -> Result<Mac, DeviceError> {
+        if !self.chip()?.is_warm(part) {
+            let (chip, _) = self.rooted()?;
+            chip.cool_down()?;
+            let auth = self.auth(&part.guard)?;
+            let (chip, root) = self.rooted()?;
+            chip.warm_up(root, part, &auth)?;
+        }
+        let mac = self.chip()?.hmac(message)?;
+        self.pin_is_proved |= policy::asks_for_pin(&part.guard);
+        Ok(mac)
+    }
+
+    /// Makes both parts: `secret`, or a new one that the TPM makes; `qualifier` goes into its evidence of birth.
+    fn seal(
+        &mut self,
+        secret: Option<&MasterSecret>,
+        protection: Protection<'_>,
+        qualifier: Option<&[u8; 32]>,
+    ) -> Result<Seal, DeviceError> {
+        let (export_guard, export_auth) = policy::new_guard(protection);
+        let (use_guard, use_auth) = policy::new_guard(protection);
+        let kind = if secret.is_some() { seal::Kind::TakenInExport } else { seal::Kind::BornExport };
+        let (chip, root) = self.rooted()?;
+        chip.cool_down()?;
+        with_session(&mut chip.context, root, |context, session| {
+            let public = seal::public(kind, &export_guard)?;
+            let born = seal::create(context, root, session, public, &export_auth, secret, qualifier)?;
+            let birth = qualifier.map(|qualifier| born.birth(qualifier)).transpose()?;
+            let export_part = born.object.into_part(export_guard.clone())?;
+            let exported;
+            let secret = match secret {
+                Some(secret) => secret,
+                None => {
+                    let auth = policy::asks_for_pin(&export_guard).then_some(&export_auth);
+                    let object = Object::from_part(&export_part)?;
+                    exported = duplicate::duplicate(context, root, session, object, auth)?;
+                    &exported
+                }
+            };
+            let public = seal::public(seal::Kind::Use, &use_guard)?;
+            let used = seal::create(context, root, session, public, &use_auth, Some(secret), None)?;
+            Ok(Seal {
+                mechanism: MECHANISM.to_owned(),
+                use_part: UsePart(used.object.into_part(use_guard.clone())?),
+                export_part: ExportPart(export_part),
+                birth,
+            })
+        })
+    }
+
+    fn duplicate(&mut self, part: &Part) -> Result<MasterSecret, DeviceError> {
+        let object = Object::from_part(part)?;
+        let (chip, _) = self.rooted()?;
+        chip.cool_down()?;
+        let auth = self.auth(&part.guard)?;
+        let auth = policy::asks_for_pin(&part.guard).then_some(&auth);
+        let (chip, root) = self.rooted()?;
+        let secret = with_session(&mut chip.context, root, |context, session| {
+            duplicate::duplicate(context, root, session, object, auth)
+        })?;
+        self.pin_is_proved |= policy::asks_for_pin(&part.guard);
+        Ok(secret)
+    }
+}
+
+impl Device for Tpm {
+    fn describe(&mut self) -> Result<Description, DeviceError> {
+        self.attempt(|tpm| {
+            if tpm.root.is_some() {
+                tpm.rooted()?;
+            }
+            let uri = tpm.uri.clone();
+            describe::describe(&mut tpm.chip()?.context, &uri)
+        })
+    }
+
+    fn provision(&mut self, _: &Intent) -> Result<Root, DeviceError> {
+        if let Some(pinned) = self.root.clone() {
+            return self.attempt(|tpm| tpm.rooted().map(|_| pinned.clone()));
+        }
+        let root = self.attempt(|tpm| {
+            let context = &mut tpm.chip()?.context;
+            describe::can_do_the_job(context)?;
+            let found = match root::read(context)? {
+                Some(found) => found,
+                None => root::make(context)?,
+            };
+            root::check(&found.public)?;
+            found.pin()
+        })?;
+        Ok(self.root.insert(root).clone())
+    }
+
+    fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
+        self.attempt(|tpm| tpm.seal(None, protection, Some(qualifier))).map_err(|error| self.told_of_tries(error))
+    }
+
+    fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError> {
+        match key {
+            Key::Sealed(part) => self.attempt(|tpm| tpm.hmac_sealed(&part.0, message)),
+            Key::Wrapped(wrapped, kek) => {
+                let secret = unwrap(wrapped, kek)?;
+                self.attempt(|tpm| {
+                    let (chip, root) = tpm.rooted()?;
+                    chip.hmac_once(root, &secret, message)
+                })
+            }
+        }
+        .map_err(|error| self.told_of_tries(error))
+    }
+
+    fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError> {
+        let secret = self.attempt(|tpm| tpm.duplicate(&part.0)).map_err(|error| self.told_of_tries(error))?;
+        Ok(WrappedSecret::wrap(&secret, kek))
+    }
+
+    fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
+        let secret = unwrap(wrapped, kek)?;
+        self.attempt(|tpm| tpm.seal(Some(&secret), protection, None))
+    }
+}
+
+/// A TPM has no command for RFC 3394: the host unwraps, into locked memory.
+fn unwrap(wrapped: &WrappedSecret, kek: &Kek) -> Result<MasterSecret, DeviceError> {
+    wrapped.unwrap(kek).map_err(|error| Fault::Damaged(error.to_string()).into())
+}

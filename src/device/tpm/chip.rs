@@ -1,0 +1,197 @@
+//! The connection to a TPM, and what is kept in it between calls: the storage root key's handle, and one part that is
+//! loaded for use, so that a second HMAC under it costs one command.
+
+use std::str::FromStr;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use tss_esapi::Context;
+use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::handles::KeyHandle;
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{Auth, Digest, MaxBuffer, Sensitive, SensitiveData};
+use tss_esapi::tcti_ldr::TctiNameConf;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::told;
+use super::object::Object;
+use super::session::{self, flushed, with_session};
+use super::{leftovers, root, seal};
+use crate::device::uri::TpmUri;
+use crate::device::{DeviceError, Fault, Part, Root};
+use crate::secret::{KEY_BYTES, Mac, MasterSecret, SecretBytes};
+
+/// An open connection. When it is dropped, the context flushes whatever is still loaded.
+pub struct Chip {
+    pub context: Context,
+    root: Option<KeyHandle>,
+    warm: Option<Warm>,
+}
+
+/// A part that is loaded, and the session for it.
+struct Warm {
+    part: Part,
+    key: KeyHandle,
+    session: AuthSession,
+}
+
+impl Chip {
+    /// Connects. Sends no command.
+    pub fn connect(uri: &TpmUri) -> Result<Self, DeviceError> {
+        // The crate would take `device` alone for /dev/tpm0, past the resource manager.
+        let tcti = uri.device_node().map_or_else(|| uri.tcti().to_owned(), |node| format!("device:{node}"));
+        let unreachable = || Fault::Unreachable(format!("no TPM answers at {tcti}"));
+        let conf = TctiNameConf::from_str(&tcti)
+            .map_err(|_| Fault::Unreachable(format!("{tcti} is not an address of a TPM")))?;
+        let context = Context::new(conf).map_err(|error| DeviceError { fault: unreachable(), ..told(error) })?;
+        Ok(Self { context, root: None, warm: None })
+    }
+
+    /// The pinned storage root key, compared once for each connection.
+    pub fn root(&mut self, pinned: &Root) -> Result<KeyHandle, DeviceError> {
+        match self.root {
+            Some(root) => Ok(root),
+            None => Ok(*self.root.insert(root::find_pinned(&mut self.context, pinned)?)),
+        }
+    }
+
+    /// Whether `part` is loaded already, its PIN given.
+    pub fn is_warm(&self, part: &Part) -> bool {
+        self.warm.as_ref().is_some_and(|warm| warm.part == *part)
+    }
+
+    /// Loads `part` to be used by its auth value, in place of what was loaded before.
+    pub fn warm_up(&mut self, root: KeyHandle, part: &Part, auth: &SecretBytes) -> Result<(), DeviceError> {
+        let object = Object::from_part(part)?;
+        self.cool_down()?;
+        let session = session::start(&mut self.context, root)?;
+        let key = match object.load(&mut self.context, root, session) {
+            Ok(key) => key,
+            Err(error) => return flushed(&mut self.context, session::handle(session), |_| Err(error)),
+        };
+        self.warm = Some(Warm { part: part.clone(), key, session });
+        let auth = Auth::try_from(auth.expose_secret()).map_err(told)?;
+        self.context.tr_set_auth(key.into(), auth).map_err(told)
+    }
+
+    /// HMAC under what [`Chip::warm_up`] loaded. After a failure nothing stays loaded.
+    pub fn hmac(&mut self, message: &[u8]) -> Result<Mac, DeviceError> {
+        let Some(Warm { key, session, .. }) = self.warm else {
+            return Err(Fault::Failed("no key is loaded".to_owned()).into());
+        };
+        let mac = hmac(&mut self.context, session, key, message);
+        if mac.is_err() {
+            // The first error counts, and a TPM that is gone has nothing to flush.
+            let _ = self.cool_down();
+        }
+        mac
+    }
+
+    /// HMAC under a secret that the TPM takes in for this one call (TPM 2.0 Part 3, section 12.3: LoadExternal). The
+    /// sensitive area is the first parameter, which the session encrypts.
+    pub fn hmac_once(&mut self, root: KeyHandle, secret: &MasterSecret, message: &[u8]) -> Result<Mac, DeviceError> {
+        self.cool_down()?;
+        let seed = SecretBytes::random(KEY_BYTES);
+        let unique = Sha256::new().chain_update(seed.expose_secret()).chain_update(secret.expose_secret()).finalize();
+        let attributes = ObjectAttributesBuilder::new()
+            .with_user_with_auth(true)
+            .with_no_da(true)
+            .with_sign_encrypt(true)
+            .build()
+            .map_err(told)?;
+        let unique = Digest::try_from(&unique[..]).map_err(told)?;
+        let public = seal::hmac_key(attributes, Digest::default(), unique)?;
+        let sensitive = Sensitive::Bits {
+            auth_value: Auth::default(),
+            seed_value: Digest::try_from(seed.expose_secret()).map_err(told)?,
+            sensitive: SensitiveData::try_from(secret.expose_secret()).map_err(told)?,
+        };
+        with_session(&mut self.context, root, |context, session| {
+            let key = context
+                .execute_with_session(Some(session), |context| {
+                    context.load_external(sensitive, public, Hierarchy::Null)
+                })
+                .map_err(told)?;
+            flushed(context, key.into(), |context| hmac(context, session, key, message))
+        })
+    }
+
+    /// Flushes what is loaded, if anything is.
+    pub fn cool_down(&mut self) -> Result<(), DeviceError> {
+        match self.warm.take() {
+            None => Ok(()),
+            Some(Warm { key, session, .. }) => flushed(&mut self.context, key.into(), |context| {
+                context.flush_context(session::handle(session)).map_err(told)
+            }),
+        }
+    }
+
+    /// Frees the slots that dead clients hold, and ours.
+    pub fn sweep(&mut self) -> Result<(), DeviceError> {
+        self.cool_down()?;
+        leftovers::flush(&mut self.context)
+    }
+}
+
+/// TPM2_HMAC (TPM 2.0 Part 3, section 15.5): up to 1,024 bytes in one command.
+fn hmac(context: &mut Context, session: AuthSession, key: KeyHandle, message: &[u8]) -> Result<Mac, DeviceError> {
+    let message = MaxBuffer::try_from(message).map_err(told)?;
+    let digest = context
+        .execute_with_session(Some(session), |context| context.hmac(key.into(), message, HashingAlgorithm::Sha256))
+        .map_err(told)?;
+    if digest.value().len() != KEY_BYTES {
+        return Err(Fault::Failed("the TPM's HMAC is not one by SHA-256".to_owned()).into());
+    }
+    Ok(Mac::new(SecretBytes::copy_of(digest.value())))
+}
+
+/// Whether the system lets us at the device node, told more exactly than the TSS does.
+pub fn check_node(path: &str) -> Result<(), DeviceError> {
+    match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(_) => Ok(()),
+        Err(Errno::ACCESS | Errno::PERM) => {
+            Err(Fault::NoPermission { path: path.to_owned(), group: group_of(path) }.into())
+        }
+        Err(Errno::BUSY) => Err(Fault::Busy(format!("another program holds {path}")).into()),
+        Err(Errno::NOENT) => Err(Fault::Unreachable(format!("there is no {path}: this machine shows no TPM")).into()),
+        Err(error) => Err(Fault::Unreachable(format!("can't open {path}: {error}")).into()),
+    }
+}
+
+/// The group that may read and write `path`, by name (`tss` on Debian).
+fn group_of(path: &str) -> Option<String> {
+    let found = rustix::fs::stat(path).ok()?;
+    if found.st_mode & 0o060 != 0o060 {
+        return None;
+    }
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    group_name(&groups, found.st_gid)
+}
+
+/// A group's name in the text of `/etc/group` (group(5): name, password, id, members).
+fn group_name(groups: &str, id: u32) -> Option<String> {
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let line = lines.find(|fields| fields.get(2).is_some_and(|field| *field == id.to_string()))?;
+    Some(line[0].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_not_there_is_unreachable() {
+        let error = check_node("/dev/no-such-tpm").unwrap_err();
+        assert!(matches!(error.fault, Fault::Unreachable(text) if text.contains("/dev/no-such-tpm")));
+    }
+
+    #[test]
+    fn groups_are_found_by_id() {
+        let groups = "root:x:0:\ntss:x:110:alice,bob\n";
+        assert_eq!(group_name(groups, 110).as_deref(), Some("tss"));
+        assert_eq!(group_name(groups, 11), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! What the TPM, and the software in front of it, answer: told apart by what a person has to do about it.
+//!
+//! A TSS response code holds its layer in bits 16 to 23. Layer 0 is the TPM itself (TPM 2.0 Part 2, section 6.6), and a
+//! resource manager may answer in its place (layer 12). The others are libraries: TCTI, SAPI, ESAPI (TCG TSS 2.0
+//! Overview and Common Structures, section 6).
+
+use tss_esapi::Error;
+use tss_esapi::constants::response_code::Tss2ResponseCode;
+
+use crate::device::{DeviceCode, DeviceError, Fault};
+
+// Response codes that decide what is done next; a format-one code is named without its parameter, handle or session.
+pub const AUTH_FAIL: u32 = 0x08e;
+pub const BAD_AUTH: u32 = 0x0a2;
+pub const HANDLE: u32 = 0x08b;
+pub const INTEGRITY: u32 = 0x09f;
+pub const LOCKOUT: u32 = 0x921;
+const SIZE: u32 = 0x095;
+const POLICY_FAIL: u32 = 0x09d;
+const OBJECT_MEMORY: u32 = 0x902;
+/// The last of five codes, OBJECT_MEMORY first, that say what is full.
+const OBJECT_HANDLES: u32 = 0x906;
+
+const LAYER_TCTI: u32 = 10;
+const LAYER_ESAPI: u32 = 7;
+/// TSS2_BASE_RC_NO_CONNECTION and TSS2_BASE_RC_IO_ERROR.
+const NO_CONNECTION: u32 = 0x08;
+const IO_ERROR: u32 = 0x0a;
+/// TSS2_BASE_RC_MALFORMED_RESPONSE and TSS2_BASE_RC_RSP_AUTH_FAILED.
+const MALFORMED_RESPONSE: u32 = 0x11;
+const RSP_AUTH_FAILED: u32 = 0x1b;
+
+/// Names of format-zero codes (TPM 2.0 Part 2, section 6.6.3, tables 16 and 18).
+const FORMAT_ZERO: &[(u32, &str)] = &[
+    (0x100, "INITIALIZE"),
+    (0x101, "FAILURE"),
+    (0x103, "SEQUENCE"),
+    (0x10b, "PRIVATE"),
+    (0x119, "HMAC"),
+    (0x120, "DISABLED"),
+    (0x121, "EXCLUSIVE"),
+    (0x124, "AUTH_TYPE"),
+    (0x125, "AUTH_MISSING"),
+    (0x126, "POLICY"),
+    (0x127, "PCR"),
+    (0x128, "PCR_CHANGED"),
+    (0x12d, "UPGRADE"),
+    (0x12e, "TOO_MANY_CONTEXTS"),
+    (0x12f, "AUTH_UNAVAILABLE"),
+    (0x130, "REBOOT"),
+    (0x131, "UNBALANCED"),
+    (0x142, "COMMAND_SIZE"),
+    (0x143, "COMMAND_CODE"),
+    (0x144, "AUTHSIZE"),
+    (0x145, "AUTH_CONTEXT"),
+    (0x146, "NV_RANGE"),
+    (0x147, "NV_SIZE"),
+    (0x148, "NV_LOCKED"),
+    (0x149, "NV_AUTHORIZATION"),
+    (0x14a, "NV_UNINITIALIZED"),
+    (0x14b, "NV_SPACE"),
+    (0x14c, "NV_DEFINED"),
+    (0x150, "BAD_CONTEXT"),
+    (0x151, "CPHASH"),
+    (0x152, "PARENT"),
+    (0x153, "NEEDS_TEST"),
+    (0x154, "NO_RESULT"),
+    (0x155, "SENSITIVE"),
+    (0x901, "CONTEXT_GAP"),
+    (0x902, "OBJECT_MEMORY"),
+    (0x903, "SESSION_MEMORY"),
+    (0x904, "MEMORY"),
+    (0x905, "SESSION_HANDLES"),
+    (0x906, "OBJECT_HANDLES"),
+    (0x907, "LOCALITY"),
+    (0x908, "YIELDED"),
+    (0x909, "CANCELED"),
+    (0x90a, "TESTING"),
+    (0x910, "REFERENCE_H0"),
+    (0x911, "REFERENCE_H1"),
+    (0x912, "REFERENCE_H2"),
+    (0x918, "REFERENCE_S0"),
+    (0x919, "REFERENCE_S1"),
+    (0x91a, "REFERENCE_S2"),
+    (0x920, "NV_RATE"),
+    (0x921, "LOCKOUT"),
+    (0x922, "RETRY"),
+    (0x923, "NV_UNAVAILABLE"),
+];
+
+/// Names of format-one codes, by their low six bits (TPM 2.0 Part 2, section 6.6.3, table 17).
+const FORMAT_ONE: &[(u32, &str)] = &[
+    (0x01, "ASYMMETRIC"),
+    (0x02, "ATTRIBUTES"),
+    (0x03, "HASH"),
+    (0x04, "VALUE"),
+    (0x05, "HIERARCHY"),
+    (0x07, "KEY_SIZE"),
+    (0x08, "MGF"),
+    (0x09, "MODE"),
+    (0x0a, "TYPE"),
+    (0x0b, "HANDLE"),
+    (0x0c, "KDF"),
+    (0x0d, "RANGE"),
+    (0x0e, "AUTH_FAIL"),
+    (0x0f, "NONCE"),
+    (0x10, "PP"),
+    (0x12, "SCHEME"),
+    (0x15, "SIZE"),
+    (0x16, "SYMMETRIC"),
+    (0x17, "TAG"),
+    (0x18, "SELECTOR"),
+    (0x1a, "INSUFFICIENT"),
+    (0x1b, "SIGNATURE"),
+    (0x1c, "KEY"),
+    (0x1d, "POLICY_FAIL"),
+    (0x1f, "INTEGRITY"),
+    (0x20, "TICKET"),
+    (0x21, "RESERVED_BITS"),
+    (0x22, "BAD_AUTH"),
+    (0x23, "EXPIRED"),
+    (0x24, "POLICY_CC"),
+    (0x25, "BINDING"),
+    (0x26, "CURVE"),
+    (0x27, "ECC_POINT"),
+];
+
+/// The library layers' names, and those of their codes (`tss2_common.h`).
+const LAYERS: &[(u32, &str)] =
+    &[(6, "FEATURE"), (7, "ESYS"), (8, "SYS"), (9, "MU"), (LAYER_TCTI, "TCTI"), (11, "RESMGR")];
+const BASE: &[(u32, &str)] = &[
+    (0x01, "GENERAL_FAILURE"),
+    (0x02, "NOT_IMPLEMENTED"),
+    (0x03, "BAD_CONTEXT"),
+    (0x04, "ABI_MISMATCH"),
+    (0x05, "BAD_REFERENCE"),
+    (0x06, "INSUFFICIENT_BUFFER"),
+    (0x07, "BAD_SEQUENCE"),
+    (NO_CONNECTION, "NO_CONNECTION"),
+    (0x09, "TRY_AGAIN"),
+    (IO_ERROR, "IO_ERROR"),
+    (0x0b, "BAD_VALUE"),
+    (0x0c, "NOT_PERMITTED"),
+    (0x0d, "INVALID_SESSIONS"),
+    (0x0e, "NO_DECRYPT_PARAM"),
+    (0x0f, "NO_ENCRYPT_PARAM"),
+    (0x10, "BAD_SIZE"),
+    (MALFORMED_RESPONSE, "MALFORMED_RESPONSE"),
+    (0x12, "INSUFFICIENT_CONTEXT"),
+    (0x13, "INSUFFICIENT_RESPONSE"),
+    (0x14, "INCOMPATIBLE_TCTI"),
+    (0x15, "NOT_SUPPORTED"),
+    (0x16, "BAD_TCTI_STRUCTURE"),
+    (0x17, "MEMORY"),
+    (0x18, "BAD_TR"),
+    (0x19, "MULTIPLE_DECRYPT_SESSIONS"),
+    (0x1a, "MULTIPLE_ENCRYPT_SESSIONS"),
+    (RSP_AUTH_FAILED, "RSP_AUTH_FAILED"),
+];
+
+/// What a TSS error means where nothing more is known about the call.
+pub fn told(error: Error) -> DeviceError {
+    let Error::Tss2Error(response) = error else {
+        // A value that the crate refuses: nothing was sent, or the answer was no valid one.
+        return Fault::Failed(format!("the TPM library refused a value: {error}")).into();
+    };
+    let rc = raw(response);
+    let fault = match (layer(rc), kind(rc)) {
+        (LAYER_TCTI, _) => Fault::Unreachable("the TPM does not answer".to_owned()),
+        (LAYER_ESAPI, MALFORMED_RESPONSE | RSP_AUTH_FAILED) => {
+            Fault::Failed("the TPM's answer was changed on its way".to_owned())
+        }
+        (0, OBJECT_MEMORY..=OBJECT_HANDLES) => Fault::Busy("other programs hold all of the TPM's slots".to_owned()),
+        // The library has sent the command again several times by now.
+        (0, 0x908 | 0x90a | 0x922) => Fault::Busy("the TPM is busy with itself".to_owned()),
+        (0, 0x920 | 0x923) => Fault::Busy("the TPM takes no writes just now".to_owned()),
+        (0, LOCKOUT) => Fault::LockedOut { device: super::DEVICE.to_owned(), wait_seconds: None },
+        (0, AUTH_FAIL) => Fault::WrongPin { tries_left: None },
+        (0, POLICY_FAIL) => Fault::PolicyNotMet("the seal's policy is not met".to_owned()),
+        (0, 0x143) => Fault::Missing("the TPM lacks a command".to_owned()),
+        (0, 0x100) => Fault::Failed("the TPM has not been started by the firmware".to_owned()),
+        (0, 0x101) => Fault::Failed("the TPM is in failure mode: restart the machine".to_owned()),
+        _ => Fault::Failed("the TPM reports an error".to_owned()),
+    };
+    DeviceError::with_code(fault, code(rc))
+}
+
+/// As [`told`], where the caller knows what some codes mean for this call.
+pub fn told_as(error: Error, meaning: impl FnOnce(u32) -> Option<Fault>) -> DeviceError {
+    let mut error = told(error);
+    if let Some(fault) = answer(&error).and_then(meaning) {
+        error.fault = fault;
+    }
+    error
+}
+
+/// The TPM's own answer, without parameter, handle and session number: one of the constants above, or another. None
+/// where the error came from somewhere else.
+pub fn answer(error: &DeviceError) -> Option<u32> {
+    let rc = u32::try_from(error.code.as_ref()?.value).ok()?;
+    (layer(rc) == 0).then(|| kind(rc))
+}
+
+/// Whether dead clients' leftovers may be what is in the way.
+pub fn is_out_of_slots(error: &DeviceError) -> bool {
+    matches!(answer(error), Some(OBJECT_MEMORY..=OBJECT_HANDLES))
+}
+
+/// Whether what was loaded is gone: the TPM was restarted, or the connection broke.
+pub fn is_lost(error: &DeviceError) -> bool {
+    matches!(error.fault, Fault::Unreachable(_)) || matches!(answer(error), Some(0x910..=0x91e))
+}
+
+/// Whether the libraries gave up within a command, after which they take no other on the same connection.
+pub fn is_librarys(error: &DeviceError) -> bool {
+    error.code.is_some() && answer(error).is_none()
+}
+
+/// Whether a blob was refused as no work of this parent, or as no blob at all (TPM 2.0 Part 3, section 12.2: Load).
+pub fn is_bad_blob(answer: u32) -> bool {
+    // An altered length field gives SIZE, INSUFFICIENT or SENSITIVE; altered binding of the halves gives BINDING.
+    matches!(answer, INTEGRITY | SIZE | 0x09a | 0x155 | 0x0a5)
+}
+
+fn layer(rc: u32) -> u32 {
+    match rc >> 16 & 0xff {
+        12 => 0,
+        layer => layer,
+    }
+}
+
+/// A code of the TPM without its parameter, handle or session number; a library's without its layer.
+fn kind(rc: u32) -> u32 {
+    match rc & 0xffff {
+        rc if rc & 0x80 != 0 => rc & 0xbf,
+        rc => rc,
+    }
+}
+
+fn code(rc: u32) -> DeviceCode {
+    let name = match (layer(rc), kind(rc)) {
+        (0, kind) if kind & 0x80 != 0 => find(FORMAT_ONE, kind & 0x3f).map(|name| format!("TPM_RC_{name}")),
+        (0, kind) => find(FORMAT_ZERO, kind).map(|name| format!("TPM_RC_{name}")),
+        (layer, kind) => {
+            find(LAYERS, layer).and_then(|layer| find(BASE, kind).map(|name| format!("TSS2_{layer}_RC_{name}")))
+        }
+    };
+    DeviceCode { value: u64::from(rc), name: name.unwrap_or_else(|| "unknown".to_owned()) }
+}
+
+fn find(table: &[(u32, &'static str)], key: u32) -> Option<&'static str> {
+    table.iter().find(|(code, _)| *code == key).map(|(_, name)| *name)
+}
+
+/// The number itself: the crate shows it only in its text, "Response code value: 0x98e".
+fn raw(response: Tss2ResponseCode) -> u32 {
+    let text = match response {
+        Tss2ResponseCode::Success => return 0,
+        Tss2ResponseCode::FormatZero(code) => code.to_string(),
+        Tss2ResponseCode::FormatOne(code) => code.to_string(),
+    };
+    let digits = text.rsplit_once("0x").map_or("", |(_, digits)| digits);
+    u32::from_str_radix(digits, 16).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_of(rc: u32) -> DeviceError {
+        told(Error::Tss2Error(Tss2ResponseCode::from(rc)))
+    }
+
+    #[test]
+    fn names_are_the_standards() {
+        let cases = [
+            (0x98e, "TPM_RC_AUTH_FAIL"),
+            (0x1df, "TPM_RC_INTEGRITY"),
+            (0x18b, "TPM_RC_HANDLE"),
+            (0x9a2, "TPM_RC_BAD_AUTH"),
+            (0x99d, "TPM_RC_POLICY_FAIL"),
+            (0x921, "TPM_RC_LOCKOUT"),
+            (0x922, "TPM_RC_RETRY"),
+            (0x902, "TPM_RC_OBJECT_MEMORY"),
+            (0x101, "TPM_RC_FAILURE"),
+            (0x000c_0903, "TPM_RC_SESSION_MEMORY"),
+            (0x000a_000a, "TSS2_TCTI_RC_IO_ERROR"),
+            (0x0007_001b, "TSS2_ESYS_RC_RSP_AUTH_FAILED"),
+            (0x7ff, "unknown"),
+        ];
+        for (rc, name) in cases {
+            let code = told_of(rc).code.unwrap();
+            assert_eq!((code.value, code.name.as_str()), (u64::from(rc), name));
+        }
+    }
+
+    #[test]
+    fn faults_are_by_their_cure() {
+        assert!(matches!(told_of(0x98e).fault, Fault::WrongPin { .. }));
+        assert!(matches!(told_of(0x921).fault, Fault::LockedOut { .. }));
+        assert!(matches!(told_of(0x99d).fault, Fault::PolicyNotMet(_)));
+        assert!(matches!(told_of(0x922).fault, Fault::Busy(_)));
+        assert!(matches!(told_of(0x143).fault, Fault::Missing(_)));
+        assert!(matches!(told_of(0x000a_000a).fault, Fault::Unreachable(_)));
+        assert!(is_out_of_slots(&told_of(0x903)) && is_out_of_slots(&told_of(0x000c_0902)));
+        assert!(is_lost(&told_of(0x910)) && is_lost(&told_of(0x000a_0008)) && !is_lost(&told_of(0x98e)));
+        assert_eq!(answer(&told_of(0x1df)), Some(INTEGRITY));
+        assert_eq!(answer(&told_of(0x000a_000a)), None);
+    }
+
+    #[test]
+    fn a_call_may_know_better() {
+        let meaning = |answer| (answer == INTEGRITY).then(|| Fault::NotThisDevice("another".to_owned()));
+        let error = told_as(Error::Tss2Error(Tss2ResponseCode::from(0x1df)), meaning);
+        assert_eq!(error.fault, Fault::NotThisDevice("another".to_owned()));
+        assert_eq!(error.code.unwrap().value, 0x1df);
+    }
+}

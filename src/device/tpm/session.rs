@@ -1,0 +1,79 @@
+//! Sessions, and everything else that is borrowed from the TPM: given back on every path, by closure.
+//!
+//! Each session is salted to the storage root key that the ring pinned (TPM 2.0 Part 1, section 19.6.8), so that nobody
+//! between us and that very TPM can compute its key. Parameters are encrypted both ways with AES-128-CFB (Part 1,
+//! section 21). continueSession stays SET: were it CLEAR, the TPM would drop the session and the library would flush a
+//! handle that is another's by then.
+
+use tss_esapi::Context;
+use tss_esapi::attributes::SessionAttributesBuilder;
+use tss_esapi::constants::SessionType;
+use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle};
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
+use tss_esapi::structures::SymmetricDefinition;
+
+use super::error::told;
+use crate::device::{DeviceError, Fault};
+
+/// Runs `work` with an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides
+/// parameters both ways.
+pub fn with_session<T>(
+    context: &mut Context,
+    root: KeyHandle,
+    work: impl FnOnce(&mut Context, AuthSession) -> Result<T, DeviceError>,
+) -> Result<T, DeviceError> {
+    let session = start(context, root)?;
+    flushed(context, handle(session), |context| work(context, session))
+}
+
+/// Starts such a session for a caller that keeps it over several calls, and flushes it itself.
+pub fn start(context: &mut Context, root: KeyHandle) -> Result<AuthSession, DeviceError> {
+    let session = begin(context, root, SessionType::Hmac)?;
+    let (attributes, mask) =
+        SessionAttributesBuilder::new().with_continue_session(true).with_decrypt(true).with_encrypt(true).build();
+    match context.tr_sess_set_attributes(session, attributes, mask) {
+        Ok(()) => Ok(session),
+        // Without encryption the session is worth nothing: it goes back at once.
+        Err(error) => flushed(context, handle(session), |_| Err(told(error))),
+    }
+}
+
+/// Runs `work` with a policy session, salted too: its HMAC may be keyed with a PIN, which nobody on the bus shall guess
+/// at. It encrypts nothing itself, since its encryption key would depend on the auth value of what it authorizes.
+pub fn with_policy<T>(
+    context: &mut Context,
+    root: KeyHandle,
+    work: impl FnOnce(&mut Context, PolicySession) -> Result<T, DeviceError>,
+) -> Result<T, DeviceError> {
+    let session = begin(context, root, SessionType::Policy)?;
+    flushed(context, handle(session), |context| {
+        let (attributes, mask) = SessionAttributesBuilder::new().with_continue_session(true).build();
+        context.tr_sess_set_attributes(session, attributes, mask).map_err(told)?;
+        work(context, PolicySession::try_from(session).map_err(told)?)
+    })
+}
+
+/// Runs `work`, then flushes `handle`, whatever came of it. The first error counts.
+pub fn flushed<T>(
+    context: &mut Context,
+    handle: ObjectHandle,
+    work: impl FnOnce(&mut Context) -> Result<T, DeviceError>,
+) -> Result<T, DeviceError> {
+    let done = work(context);
+    let flushed = context.flush_context(handle).map_err(told);
+    let value = done?;
+    flushed.map(|()| value)
+}
+
+/// The session as something to flush.
+pub fn handle(session: AuthSession) -> ObjectHandle {
+    SessionHandle::from(session).into()
+}
+
+fn begin(context: &mut Context, root: KeyHandle, kind: SessionType) -> Result<AuthSession, DeviceError> {
+    context
+        .start_auth_session(Some(root), None, None, kind, SymmetricDefinition::AES_128_CFB, HashingAlgorithm::Sha256)
+        .map_err(told)?
+        .ok_or_else(|| Fault::Failed("the TPM gave no session".to_owned()).into())
+}
