@@ -4,6 +4,9 @@
 pub mod bytes;
 pub mod derive;
 pub mod device;
+pub mod durable;
+pub mod ring;
 pub mod secret;
+pub mod store;
 pub mod text;
 pub mod wrap;

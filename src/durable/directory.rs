@@ -1,0 +1,151 @@
+//! A directory of our own, opened once: names in it can't be redirected from outside.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{FileError, PRIVATE, read_opened, split};
+
+/// An opened directory of our own: names in it can't be redirected from outside.
+pub struct Directory {
+    pub(super) opened: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens a directory; never through a symbolic link in the last place.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => FileError::MissingDirectory(path.to_owned()),
+            Errno::NOTDIR | Errno::LOOP if path.is_symlink() => FileError::Link(path.to_owned()),
+            Errno::NOTDIR | Errno::LOOP => FileError::NoDirectory(path.to_owned()),
+            error => FileError::io("can't open", path)(error),
+        })?;
+        Ok(Self { opened, path: path.to_owned() })
+    }
+
+    /// Makes a directory of mode 0700 where there is none, and makes its name durable.
+    pub fn create(path: &Path) -> Result<(), FileError> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(Errno::NOENT) => return Err(FileError::MissingDirectory(split(path)?.0)),
+            Err(Errno::ROFS) => return Err(FileError::ReadOnly(split(path)?.0)),
+            Err(Errno::ACCESS | Errno::PERM) => return Err(FileError::NotWritable(split(path)?.0)),
+            Err(error) => return Err(FileError::io("can't make", path)(error)),
+        }
+        // The directory above may be reached through a link: it is the real one whose names are synced.
+        let above = split(path)?.0;
+        Self::open(&above.canonicalize().map_err(FileError::std("can't look at", &above))?)?.sync()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn metadata(&self) -> Result<std::fs::Metadata, FileError> {
+        let file = self.opened.try_clone().map(File::from).map_err(FileError::std("can't look at", &self.path))?;
+        file.metadata().map_err(FileError::std("can't look at", &self.path))
+    }
+
+    /// Opens (and makes, mode 0600) a file to be locked. It never holds anything.
+    pub fn lock_file(&self, name: &str) -> Result<OwnedFd, FileError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.opened, name, flags, PRIVATE)
+            .map_err(FileError::io("can't open", &self.path.join(name)))
+    }
+
+    /// Reads a file of at most `limit` bytes; none where there is none. A file that is not a regular one of the
+    /// directory's owner with mode 0600 is refused: `check` sees its metadata first.
+    pub fn read(
+        &self,
+        name: &str,
+        limit: u64,
+        check: impl FnOnce(&Path, &std::fs::Metadata) -> Result<(), FileError>,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = match rustix::fs::openat(&self.opened, name, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(FileError::NotRegular(path)),
+            Err(error) => return Err(FileError::io("can't open", &path)(error)),
+        };
+        let file = File::from(opened);
+        check(&path, &file.metadata().map_err(FileError::std("can't look at", &path))?)?;
+        read_opened(file.into(), &path, limit).map(Some)
+    }
+
+    /// Puts `content` in place of the file `name`, in one step. Callers hold a lock: the temporary name is fixed, so that
+    /// a crash leaves at most one.
+    pub fn replace(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+        let path = self.path.join(name);
+        let temporary = format!("{name}.new");
+        self.remove(&temporary)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.opened, &temporary, flags, PRIVATE)
+            .map_err(FileError::io("can't write", &path))?;
+        let mut file = File::from(file);
+        file.write_all(content).map_err(FileError::std("can't write", &path))?;
+        file.sync_all().map_err(FileError::std("can't sync", &path))?;
+        rustix::fs::renameat(&self.opened, &temporary, &self.opened, name)
+            .map_err(FileError::io("can't replace", &path))?;
+        self.sync()
+    }
+
+    /// Gives the file `name` a second name in `directory`; the same file there already is fine.
+    pub fn keep(&self, name: &str, directory: &Directory, kept: &str) -> Result<(), FileError> {
+        match rustix::fs::linkat(&self.opened, name, &directory.opened, kept, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => directory.sync(),
+            Err(error) => Err(FileError::io("can't keep", &self.path.join(name))(error)),
+        }
+    }
+
+    /// Removes a file; that it is not there is fine.
+    pub fn remove(&self, name: &str) -> Result<(), FileError> {
+        match rustix::fs::unlinkat(&self.opened, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(FileError::io("can't remove", &self.path.join(name))(error)),
+        }
+    }
+
+    /// The names of the files in it, sorted.
+    pub fn names(&self) -> Result<Vec<String>, FileError> {
+        let failed = FileError::io("can't list", &self.path);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(self.opened.as_fd()).map_err(&failed)? {
+            let name = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    pub fn sync(&self) -> Result<(), FileError> {
+        rustix::fs::fsync(&self.opened).map_err(FileError::io("can't sync", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacing_leaves_no_temporary_file() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        std::fs::write(temporary.path().join("ring.json.new"), "left by a crash").unwrap();
+        directory.replace("ring.json", b"one").unwrap();
+        directory.replace("ring.json", b"two").unwrap();
+        assert_eq!(directory.names().unwrap(), ["ring.json"]);
+        assert_eq!(directory.read("ring.json", 10, |_, _| Ok(())).unwrap().unwrap(), b"two");
+        assert_eq!(directory.read("other", 10, |_, _| Ok(())).unwrap(), None);
+    }
+}
