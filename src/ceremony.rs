@@ -1,0 +1,217 @@
+//! Ceremonies: the operations that change the ring or make a backup. Each is a plan, then its execution.
+//!
+//! A plan changes nothing, asks nothing and sends no PIN: it looks at everything that can be looked at, fails where the
+//! ceremony would fail, and states what will change. Execution does it and tells each step. Front ends (the terminal,
+//! `--json`, later the console) only render [`Plan`] and [`Step`].
+//!
+//! The order that all of them keep: make, back up, re-open, prove, and only then commit; what is old goes last.
+
+mod backup;
+mod generate;
+mod init;
+mod proof;
+mod restore;
+mod steps;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+pub use backup::BackupPlan;
+pub use generate::GeneratePlan;
+pub use init::InitPlan;
+pub use restore::{Restore, RestoreOptions, RestorePlan};
+pub use steps::{Plan, Statement, Step};
+pub use verify::{Verdict, Verify};
+
+use crate::backup::{BackupError, Contents};
+use crate::derive::{GenerationId, Source};
+use crate::device::{self, Device, DeviceError, DeviceUri, Fault, Key, NoPin, PinSource, Protection, Root, Tries};
+use crate::durable::{FileError, Shortcomings};
+use crate::passphrase::{Hint, PassphraseError};
+use crate::ring::{DeviceRecord, Generation, Ring, RingError};
+use crate::secret::{Passphrase, Pin};
+use crate::store::StoreError;
+
+/// Hears each step as it happens.
+pub type Tell<'t> = dyn FnMut(Step) + 't;
+
+/// What this server is called and where its state is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub directory: PathBuf,
+    pub host: String,
+}
+
+/// What the admin said: given to an execution once the plan was agreed to.
+pub struct Answers {
+    pub passphrase: Passphrase,
+    pub hint: Hint,
+    /// What shall guard new seals on a TPM; none: nothing beyond the TPM.
+    pub new_pin: Option<Pin>,
+}
+
+impl Answers {
+    fn protection(&self) -> Protection<'_> {
+        self.new_pin.as_ref().map_or(Protection::None, Protection::Pin)
+    }
+}
+
+/// Why a ceremony did not happen, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    #[error("{}: {source}", path.display())]
+    Backup { path: PathBuf, source: BackupError },
+    #[error("{device}: {source}")]
+    Device { device: String, source: DeviceError },
+    #[error("{device} can't do the job: it lacks {}", lacks.join(", "))]
+    Unfit { device: String, lacks: Vec<String> },
+    #[error("{} holds the ring of system {name} already", directory.display())]
+    RingExists { directory: PathBuf, name: String },
+    #[error("this server is a member of system {system}; its master is {master}")]
+    NotMaster { system: String, master: String },
+    #[error("the backup is of system {theirs}, the ring in {} of system {ours}", directory.display())]
+    OtherSystem { directory: PathBuf, ours: String, theirs: String },
+    #[error("the ring's seals are on {theirs}, not on {asked}")]
+    OtherDevice { theirs: String, asked: String },
+    #[error("a PIN for the secret is a TPM's: on a token the user PIN guards all that it holds")]
+    PinOnToken,
+    #[error("the ring that is here has seals already, and keeps the protection that they have")]
+    PinOnRing,
+    #[error("{generation} is not what the device gives: {place}")]
+    ProofFailed { generation: String, place: String },
+    #[error("generation {0} is not in the ring")]
+    NoGeneration(u32),
+    #[error("{0}")]
+    Name(String),
+    #[error("there is no ring here yet, and no device was chosen")]
+    NoDevice,
+}
+
+impl Error {
+    fn backup(path: &Path) -> impl Fn(BackupError) -> Self + '_ {
+        |source| Self::Backup { path: path.to_owned(), source }
+    }
+
+    fn device(name: &str) -> impl Fn(DeviceError) -> Self + '_ {
+        |source| Self::Device { device: name.to_owned(), source }
+    }
+}
+
+/// A device as a ceremony or a command uses it: its name for messages, and the thing itself.
+pub struct Opened<'p> {
+    pub name: String,
+    pub device: Box<dyn Device + 'p>,
+}
+
+impl<'p> Opened<'p> {
+    /// Opens a device of the ring; it must be the one that was pinned.
+    pub fn recorded(record: &DeviceRecord, pins: &'p dyn PinSource) -> Result<Self, Error> {
+        Self::open(&record.id, &record.uri, record.root(), pins)
+    }
+
+    fn open(name: &str, uri: &DeviceUri, root: Option<&Root>, pins: &'p dyn PinSource) -> Result<Self, Error> {
+        let device = device::open(uri, root, pins).map_err(Error::device(name))?;
+        Ok(Self { name: name.to_owned(), device })
+    }
+
+    /// The id of whatever a key holds, recomputed inside the device.
+    fn id_of(&mut self, key: Key<'_>) -> Result<GenerationId, Error> {
+        let found = Source::unproved(self.device.as_mut(), key).id();
+        found.map_err(self.failed())
+    }
+
+    fn failed(&self) -> impl Fn(DeviceError) -> Error + use<> {
+        let device = self.name.clone();
+        move |source| Error::Device { device: device.clone(), source }
+    }
+}
+
+/// Looks at a device that is new to the ring, without a PIN: reachable, and able to do the job. Gives its description.
+fn look_at_new(name: &str, uri: &DeviceUri) -> Result<device::Description, Error> {
+    let mut opened = Opened::open(name, uri, None, &NoPin)?;
+    let description = opened.device.describe().map_err(Error::device(name))?;
+    if !description.lacks.is_empty() {
+        return Err(Error::Unfit { device: name.to_owned(), lacks: description.lacks });
+    }
+    Ok(description)
+}
+
+/// Looks at the ring's device, without a PIN: reachable, the one that was pinned, and not locked where the ring's secret
+/// needs a PIN.
+fn look_at(ring: &Ring) -> Result<device::Description, Error> {
+    let record = serving(ring);
+    let mut opened = Opened::recorded(record, &NoPin)?;
+    let description = opened.device.describe().map_err(Error::device(&record.id))?;
+    if let Some(Tries { left: Some(0), recovery_seconds, .. }) = description.tries
+        && ring.asks_for_pin(&record.id)
+    {
+        let wait_seconds = recovery_seconds.map(u64::from);
+        let locked = Fault::LockedOut { device: description.name(), wait_seconds };
+        return Err(Error::device(&record.id)(locked.into()));
+    }
+    Ok(description)
+}
+
+/// Only the master makes generations.
+fn only_master(ring: &Ring) -> Result<(), Error> {
+    match ring.role {
+        crate::ring::Role::Master => Ok(()),
+        crate::ring::Role::Member => {
+            Err(Error::NotMaster { system: ring.system.name.clone(), master: ring.master.clone() })
+        }
+    }
+}
+
+/// The device of this ring that serves. Several devices in one ring come later; the first is the one.
+pub fn serving(ring: &Ring) -> &DeviceRecord {
+    &ring.devices[0]
+}
+
+/// A generation's seal on a device.
+pub fn sealed<'r>(generation: &'r Generation, device: &str) -> Result<&'r device::Seal, Error> {
+    generation.seal_on(device).ok_or(Error::NoGeneration(generation.number))
+}
+
+/// This moment, to the second.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// An absolute path, as records keep it.
+fn absolute(path: &Path) -> String {
+    let absolute = path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned());
+    absolute.display().to_string()
+}
+
+fn sha256(bytes: &[u8]) -> crate::bytes::Hex<32> {
+    use sha2::{Digest, Sha256};
+    crate::bytes::Hex(Sha256::digest(bytes).into())
+}
+
+/// Tells what the target's file system could not do.
+fn tell_shortcomings(shortcomings: Shortcomings, tell: &mut Tell<'_>) {
+    if shortcomings.no_mode {
+        tell(Step::TargetKeepsNoMode {});
+    }
+    if shortcomings.no_directory_sync {
+        tell(Step::TargetSyncsNoDirectory {});
+    }
+}
+
+/// Reads and opens a backup file: the one read of it that everything after relies on.
+fn open_backup(path: &Path, passphrase: &Passphrase) -> Result<(Contents, bool, Vec<u8>), Error> {
+    let file = crate::durable::read(path, crate::backup::MAX_FILE)?;
+    let (contents, agrees) = crate::backup::open(&file, passphrase).map_err(Error::backup(path))?;
+    Ok((contents, agrees, file))
+}

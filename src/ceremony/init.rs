@@ -1,0 +1,205 @@
+//! Init: a new system, its first secret, and its first backup.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, serving};
+use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, Root};
+use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
+use crate::store::{Locked, Store};
+
+/// The number of a system's first generation.
+const FIRST: u32 = 1;
+
+/// A system to be made.
+#[derive(Debug)]
+pub struct InitPlan {
+    pub plan: Plan,
+    place: Place,
+    name: String,
+    uri: DeviceUri,
+    device_id: String,
+    target: PathBuf,
+    work_factor: u8,
+}
+
+impl InitPlan {
+    /// Looks whether a system can be made here with its backup there, whatever the device: before any is looked for. Gives
+    /// what a set-up that was cut off has left.
+    pub fn check_place(place: &Place, target: &Path, work_factor: u8) -> Result<Option<Ring>, Error> {
+        let left = match check_free(place)? {
+            Some(store) => store.founding()?,
+            None => None,
+        };
+        crate::durable::check_new(target)?;
+        crate::backup::check_memory(work_factor).map_err(Error::backup(target))?;
+        Ok(left)
+    }
+
+    /// What the device will be called.
+    pub fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    /// Looks whether a system can be made here, on that device, with its backup there.
+    pub fn new(
+        place: &Place,
+        name: &str,
+        uri: &DeviceUri,
+        with_pin: bool,
+        target: &Path,
+        work_factor: u8,
+    ) -> Result<Self, Error> {
+        check_name(name).map_err(Error::Name)?;
+        let mut plan = Plan::new("init", name);
+        if let Some(left) = Self::check_place(place, target, work_factor)? {
+            let text =
+                format!("the unfinished set-up of system {}, left by an earlier run, is dropped", left.system.name);
+            plan.change("founding-dropped", text);
+        }
+        if with_pin && uri.kind() == Kind::Pkcs11 {
+            return Err(Error::PinOnToken);
+        }
+        let id = Ring::device_name(uri.kind(), &[]);
+        let device = look_at_new(&id, uri)?;
+
+        plan.change("system-made", format!("system {name} is made; this server is its master"));
+        plan.change("device-pinned", pinning(&id, uri, &device));
+        plan.change("generation-made", format!("generation 1 is made inside {id} and becomes active"));
+        plan.change("backup-written", format!("its backup is written to {}", target.display()));
+        Ok(Self {
+            plan,
+            place: place.clone(),
+            name: name.to_owned(),
+            uri: uri.clone(),
+            device_id: id,
+            target: target.to_owned(),
+            work_factor,
+        })
+    }
+
+    /// Makes it. The ring becomes the ring only when the backup is proved.
+    pub fn execute(self, answers: &Answers, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Generation, Error> {
+        let store = Store::create(&self.place.directory)?;
+        let locked = store.lock()?;
+        check_free(&self.place)?;
+        let is_first = store.founding()?.is_none();
+        let intent = intend(&store, &self.uri, None, tell)?;
+        let record = DeviceRecord {
+            id: self.device_id.clone(),
+            uri: self.uri.clone(),
+            added: now(),
+            anchor: Anchor::Intended(intent),
+        };
+        let system = System { id: Uuid::new_v4(), name: self.name.clone() };
+        let mut ring = Ring::founding(system, 1, Role::Master, self.place.host.clone(), record);
+        locked.commit(&mut ring)?;
+
+        let mut opened = pin_down(&mut ring, &locked, is_first, pins, tell)?;
+        generate::pend(&mut ring, FIRST, answers.protection(), &mut opened, &self.place, tell)?;
+        locked.commit(&mut ring)?;
+        let contents = proof::export(&ring, FIRST, &mut opened, answers, &self.place);
+        let proved = contents.and_then(|contents| {
+            proof::write_and_prove(contents, &self.target, self.work_factor, &ring, &mut opened, answers, tell)
+        });
+        match proved {
+            Ok(record) => generate::activate(&mut ring, FIRST, record, &locked, tell),
+            // The ring stays without its generation: the next init uses the same wrapping keys instead of making more.
+            Err(error) => Err(generate::undo(&mut ring, &locked, error)),
+        }
+    }
+}
+
+/// What pinning a device will mean, for the plan.
+pub(super) fn pinning(id: &str, uri: &DeviceUri, device: &Description) -> String {
+    let what = match (&uri.kind(), &device.root) {
+        (Kind::Tpm, Some(_)) => "its storage root key is pinned",
+        (Kind::Tpm, None) => "it has no storage root key yet: one is made and pinned",
+        (Kind::Pkcs11, _) => "two wrapping keys are made on it and pinned",
+    };
+    format!("{id} is {} ({uri}); {what}", device.name())
+}
+
+/// Opens the founding ring's device, makes what the seals hang from, and pins it. Gives the device, open.
+///
+/// Where nothing can have been made, since the device was not reached or took no PIN, a record of what was meant to be
+/// made is not left behind either; `is_first`: no earlier run left one.
+pub(super) fn pin_down<'p>(
+    ring: &mut Ring,
+    locked: &Locked<'_>,
+    is_first: bool,
+    pins: &'p dyn PinSource,
+    tell: &mut Tell<'_>,
+) -> Result<Opened<'p>, Error> {
+    let record = serving(ring).clone();
+    let Anchor::Intended(intent) = &record.anchor else {
+        return Opened::recorded(&record, pins);
+    };
+    let provisioned = Opened::recorded(&record, pins).and_then(|mut opened| {
+        let root = opened.device.provision(intent).map_err(opened.failed())?;
+        Ok((opened, root))
+    });
+    let (opened, root) = match provisioned {
+        Ok(provisioned) => provisioned,
+        Err(error) => {
+            if is_first && nothing_was_made(&error) {
+                locked.abandon_founding()?;
+            }
+            return Err(error);
+        }
+    };
+    tell(Step::RootPinned { device: record.id.clone(), fingerprint: root.fingerprint() });
+    ring.devices[0].anchor = Anchor::Pinned(root);
+    locked.commit(ring)?;
+    Ok(opened)
+}
+
+fn nothing_was_made(error: &Error) -> bool {
+    let Error::Device { source, .. } = error else { return false };
+    matches!(
+        source.fault,
+        Fault::WrongPin { .. }
+            | Fault::PinMissing { .. }
+            | Fault::PinSource(_)
+            | Fault::LastTry { .. }
+            | Fault::LockedOut { .. }
+            | Fault::NoPermission { .. }
+    )
+}
+
+/// The intent for the device at `uri`: the wrapping keys that are on it already, made for a founding that was cut off or
+/// for the ring that is replaced, or else new ones.
+pub(super) fn intend(
+    store: &Store,
+    uri: &DeviceUri,
+    former: Option<&Ring>,
+    tell: &mut Tell<'_>,
+) -> Result<Intent, Error> {
+    let left = store.founding()?;
+    let known = left.iter().chain(former).map(serving).filter(|record| record.uri == *uri);
+    let mut intents = known.filter_map(|record| match &record.anchor {
+        Anchor::Intended(intent) => Some(intent.clone()),
+        Anchor::Pinned(Root::Pkcs11 { use_key, export_key, .. }) => {
+            Some(Intent { use_key: use_key.id, export_key: export_key.id })
+        }
+        Anchor::Pinned(Root::Tpm { .. }) => None,
+    });
+    let intent = intents.next().unwrap_or_else(Intent::random);
+    if let Some(left) = left {
+        // The next founding takes its place on the disk, in one step: its record of keys is never missing.
+        tell(Step::FoundingDropped { system: left.system.name });
+    }
+    Ok(intent)
+}
+
+/// A system is made only where there is none. Gives the store where there is a directory already.
+fn check_free(place: &Place) -> Result<Option<Store>, Error> {
+    let store = Store::check_place(&place.directory)?;
+    if let Some(store) = &store
+        && let Some(ring) = store.read()?
+    {
+        return Err(Error::RingExists { directory: place.directory.clone(), name: ring.system.name });
+    }
+    Ok(store)
+}

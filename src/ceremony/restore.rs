@@ -1,0 +1,227 @@
+//! Restore: the same secret onto this server's device, out of a backup.
+//!
+//! On a fresh server it founds the ring; on a ring of the same system it adds what is missing; with `--replace` it founds
+//! a new ring beside the one that is there, which gives way only when the new one is proved.
+
+mod perform;
+
+use std::path::{Path, PathBuf};
+
+use super::init::pinning;
+use super::{Error, Place, Plan, Step, absolute, look_at, look_at_new, open_backup, serving, sha256};
+use crate::backup::{Contents, Entry, Preamble};
+use crate::device::{Description, DeviceUri, Kind};
+use crate::ring::{BackupRecord, Generation, Ring, Role, State};
+use crate::secret::Passphrase;
+use crate::store::Store;
+use crate::text::generations;
+
+/// What the admin chose.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// None: the ring's device.
+    pub device: Option<DeviceUri>,
+    pub member: bool,
+    pub replace: bool,
+    pub activate: bool,
+    pub with_pin: bool,
+}
+
+/// A backup to be restored, looked at but not opened.
+#[derive(Debug)]
+pub struct Restore {
+    pub preamble: Preamble,
+    place: Place,
+    path: PathBuf,
+    options: RestoreOptions,
+    ring: Option<Ring>,
+    uri: DeviceUri,
+    device: Description,
+}
+
+/// A backup that was opened, and what restoring it will change.
+pub struct RestorePlan {
+    pub plan: Plan,
+    from: Restore,
+    contents: Contents,
+    record: BackupRecord,
+}
+
+impl Restore {
+    /// Looks at the file, the ring and the device: before anybody is asked for a passphrase. Error:
+    /// [`Error::NoDevice`] where the server has no ring and no device was chosen.
+    pub fn new(place: &Place, path: &Path, options: RestoreOptions) -> Result<Self, Error> {
+        let file = crate::durable::read(path, crate::backup::MAX_FILE)?;
+        let preamble = crate::backup::look(&file).map_err(Error::backup(path))?;
+        let ring = match Store::check_place(&place.directory)? {
+            Some(store) => store.read()?,
+            None => None,
+        };
+        let (uri, device) = match (&ring, &options.device) {
+            (None, None) => return Err(Error::NoDevice),
+            (None, Some(uri)) => (uri.clone(), look_at_new("the device", uri)?),
+            (Some(ring), asked) if options.replace => {
+                let uri = asked.clone().unwrap_or_else(|| serving(ring).uri.clone());
+                let device = look_at_new("the device", &uri)?;
+                (uri, device)
+            }
+            (Some(ring), asked) => {
+                let record = serving(ring);
+                if let Some(asked) = asked.as_ref().filter(|asked| **asked != record.uri) {
+                    return Err(Error::OtherDevice { theirs: record.uri.to_string(), asked: asked.to_string() });
+                }
+                (record.uri.clone(), look_at(ring)?)
+            }
+        };
+        if options.with_pin && uri.kind() == Kind::Pkcs11 {
+            return Err(Error::PinOnToken);
+        }
+        if options.with_pin && ring.is_some() && !options.replace {
+            return Err(Error::PinOnRing);
+        }
+        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, uri, device })
+    }
+
+    /// Opens the backup, and states what restoring it will change.
+    pub fn open(self, passphrase: &Passphrase) -> Result<RestorePlan, Error> {
+        let (contents, agrees, file) = open_backup(&self.path, passphrase)?;
+        let record = BackupRecord {
+            path: absolute(&self.path),
+            sha256: sha256(&file),
+            generations: contents.numbers(),
+            work_factor: self.preamble.work_factor,
+            made: contents.made.at,
+            proved: None,
+        };
+        let mut plan = Plan::new("restore", &contents.system.name);
+        if !agrees {
+            plan.warning("preamble-differs", Step::PreambleDiffers {}.to_string());
+        }
+        match &self.ring {
+            Some(ring) if !self.options.replace => self.state_addition(&mut plan, ring, &contents)?,
+            _ => self.state_founding(&mut plan, &contents),
+        }
+        Ok(RestorePlan { plan, from: self, contents, record })
+    }
+
+    /// The term of a ring that is founded from the backup: who takes over raises it above all that are known here.
+    fn term_after(&self, contents: &Contents) -> u64 {
+        let here = self.ring.as_ref().filter(|ring| ring.system.id == contents.system.id).map_or(0, |ring| ring.term);
+        let known = contents.term.max(here);
+        if self.options.member { known } else { known.saturating_add(1) }
+    }
+
+    fn state_addition(&self, plan: &mut Plan, ring: &Ring, contents: &Contents) -> Result<(), Error> {
+        if ring.system.id != contents.system.id {
+            return Err(Error::OtherSystem {
+                directory: self.place.directory.clone(),
+                ours: format!("{} ({})", ring.system.name, ring.system.id),
+                theirs: format!("{} ({})", contents.system.name, contents.system.id),
+            });
+        }
+        for entry in &contents.generations {
+            if ring.by_id(entry.id).is_none() {
+                ring.may_admit(entry.number, entry.id)?;
+            }
+        }
+        let missing: Vec<u32> = missing(ring, contents).map(|entry| entry.number).collect();
+        match missing.as_slice() {
+            [] => plan.change("nothing-missing", "every generation of the backup is in the ring already"),
+            _ => plan.change("generations-added", format!("added to the ring: {}", generations(&missing))),
+        }
+        let backed_up = contents.entry(contents.active).and_then(|entry| ring.by_id(entry.id));
+        let is_active = backed_up.is_some_and(|generation| generation.state == State::Active);
+        if self.options.activate && !is_active {
+            plan.change("activated", format!("generation {} becomes active", contents.active));
+            plan.warning("derive-changes", "from then on, `derive` without --generation gives other keys");
+        } else if let Some(active) = ring.active()
+            && !is_active
+        {
+            plan.warning("active-stays", format!("{active} stays active; the backup's is {}", contents.active));
+        }
+        if contents.term < ring.term {
+            let text = format!("the backup is of term {}; this ring is at term {}", contents.term, ring.term);
+            plan.warning("older-term", text);
+        }
+        if contents.term > ring.term {
+            let text = format!(
+                "the backup is of term {}, this ring at term {}: another server has taken over as master since",
+                contents.term, ring.term
+            );
+            plan.warning("newer-term", text);
+        }
+        if self.options.member && ring.role == Role::Master {
+            plan.change("member", "this server becomes a member: it can't generate any more");
+        }
+        plan.question = Some("Restore?");
+        Ok(())
+    }
+
+    fn state_founding(&self, plan: &mut Plan, contents: &Contents) {
+        let (system, numbers) = (&contents.system, contents.numbers());
+        let id = Ring::device_name(self.uri.kind(), &[]);
+        if let Some(ring) = &self.ring {
+            let directory = self.place.directory.display();
+            let held: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
+            let text = format!(
+                "the ring of system {} ({}) in {directory}, with {}, is replaced",
+                ring.system.name,
+                ring.system.id,
+                generations(&held)
+            );
+            plan.change("ring-replaced", text);
+            let lost: Vec<u32> = not_in(ring, contents).map(|generation| generation.number).collect();
+            if ring.usable().any(Generation::has_pin) && self.uri.kind() == Kind::Tpm && !self.options.with_pin {
+                plan.warning(
+                    "pin-dropped",
+                    "the ring that is replaced asks for a PIN, the new one will not: see --with-pin",
+                );
+            }
+            if ring.system.id != system.id {
+                plan.warning(
+                    "other-system",
+                    "what is replaced is ANOTHER system's ring; it is kept aside, and serves nobody any more",
+                );
+            } else if !lost.is_empty() {
+                let text = format!(
+                    "not in this backup: {}; the old ring, kept aside, is then all that has them",
+                    generations(&lost)
+                );
+                plan.warning("generations-missing", text);
+            }
+        }
+        let text = format!(
+            "system {} ({}) is restored here: {}, active {}",
+            system.name,
+            system.id,
+            generations(&numbers),
+            contents.active
+        );
+        plan.change("system-restored", text);
+        plan.change("device-pinned", pinning(&id, &self.uri, &self.device));
+        if self.options.member {
+            plan.change("member", format!("this server becomes a member; the master is {}", contents.master));
+            plan.question = Some("Restore?");
+        } else {
+            plan.change("master", format!("this server takes over as the master (term {})", self.term_after(contents)));
+            if contents.master != self.place.host {
+                let text = format!(
+                    "if {}, the master when the backup was made, is still in service, there are two: then stop, and use --member",
+                    contents.master
+                );
+                plan.warning("two-masters", text);
+            }
+            plan.question = Some("Restore, and take over as master?");
+        }
+    }
+}
+
+/// What the backup has and the ring has not.
+fn missing<'c>(ring: &Ring, contents: &'c Contents) -> impl Iterator<Item = &'c Entry> {
+    contents.generations.iter().filter(|entry| ring.by_id(entry.id).is_none()).collect::<Vec<_>>().into_iter()
+}
+
+/// What the ring has and the backup has not.
+fn not_in<'r>(ring: &'r Ring, contents: &'r Contents) -> impl Iterator<Item = &'r Generation> {
+    ring.usable().filter(|generation| contents.generations.iter().all(|entry| entry.id != generation.id))
+}

@@ -1,0 +1,159 @@
+//! What a ceremony says: the plan before, and each step as it happens. Front ends render these and add nothing.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::derive::GenerationId;
+
+/// What a ceremony will do: a statement, agreed to before anything happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub schema: &'static str,
+    pub ceremony: &'static str,
+    pub system: String,
+    /// What will be different afterwards.
+    pub changes: Vec<Statement>,
+    /// What the admin should think about first.
+    pub warnings: Vec<Statement>,
+    /// The question to be answered with yes; none where nothing needs to be asked.
+    pub question: Option<&'static str>,
+}
+
+/// One sentence, with an id that scripts can tell it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Statement {
+    pub id: &'static str,
+    pub text: String,
+}
+
+impl Plan {
+    pub(super) fn new(ceremony: &'static str, system: &str) -> Self {
+        Self {
+            schema: "strongroom.plan/1",
+            ceremony,
+            system: system.to_owned(),
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            question: None,
+        }
+    }
+
+    pub(super) fn change(&mut self, id: &'static str, text: impl Into<String>) {
+        self.changes.push(Statement { id, text: text.into() });
+    }
+
+    pub(super) fn warning(&mut self, id: &'static str, text: impl Into<String>) {
+        self.warnings.push(Statement { id, text: text.into() });
+    }
+}
+
+/// One thing that a ceremony has done, or begins to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Work that takes a second or more begins; the next step ends it.
+    Working {
+        what: &'static str,
+    },
+    /// What an earlier run left unfinished was dropped.
+    Dropped {
+        number: u32,
+    },
+    FoundingDropped {
+        system: String,
+    },
+    RootPinned {
+        device: String,
+        fingerprint: String,
+    },
+    GenerationMade {
+        number: u32,
+        id: GenerationId,
+        device: String,
+    },
+    BackupWritten {
+        path: String,
+    },
+    BackupReopened {
+        path: String,
+    },
+    /// The secret out of the backup and the one that the device uses answered a fresh challenge alike.
+    GenerationProved {
+        number: u32,
+        id: GenerationId,
+        device: String,
+    },
+    /// The id was recomputed from the backup's secret; no device of this server holds it.
+    GenerationWhole {
+        number: u32,
+        id: GenerationId,
+    },
+    GenerationRestored {
+        number: u32,
+        id: GenerationId,
+        device: String,
+    },
+    GenerationActive {
+        number: u32,
+        id: GenerationId,
+    },
+    RingReplaced {
+        path: String,
+    },
+    BackupRecorded {
+        path: String,
+    },
+    TargetKeepsNoMode {},
+    TargetSyncsNoDirectory {},
+    PreambleDiffers {},
+}
+
+impl Step {
+    /// Whether it is a warning rather than progress.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Step::TargetKeepsNoMode {} | Step::TargetSyncsNoDirectory {} | Step::PreambleDiffers {})
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Working { what } => f.write_str(what),
+            Step::Dropped { number } => {
+                write!(
+                    f,
+                    "generation {number}, left pending by an earlier run, is dropped; its number is not used again"
+                )
+            }
+            Step::FoundingDropped { system } => {
+                write!(f, "the unfinished set-up of system {system}, left by an earlier run, is dropped")
+            }
+            Step::RootPinned { device, fingerprint } => write!(f, "{device} pinned ({fingerprint})"),
+            Step::GenerationMade { number, id, device } => write!(f, "generation {number} ({id}) made inside {device}"),
+            Step::BackupWritten { path } => write!(f, "backup written: {path}"),
+            Step::BackupReopened { path } => write!(f, "backup re-opened: {path}"),
+            Step::GenerationProved { number, id, device } => {
+                write!(f, "generation {number} ({id}) proved on {device}")
+            }
+            Step::GenerationWhole { number, id } => {
+                write!(f, "generation {number} ({id}) is whole in the backup")
+            }
+            Step::GenerationRestored { number, id, device } => {
+                write!(f, "generation {number} ({id}) restored onto {device}")
+            }
+            Step::GenerationActive { number, id } => write!(f, "generation {number} ({id}) is active"),
+            Step::RingReplaced { path } => write!(f, "the former ring is kept in {path}"),
+            Step::BackupRecorded { path } => write!(f, "drill recorded for {path}"),
+            Step::TargetKeepsNoMode {} => {
+                f.write_str("the backup's file system keeps no modes: whoever can mount it can read the file")
+            }
+            Step::TargetSyncsNoDirectory {} => {
+                f.write_str("the backup's file system can't sync a directory: unmount it before you remove it")
+            }
+            Step::PreambleDiffers {} => {
+                f.write_str("the text at the top of the backup was changed; what is inside is what counts")
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Verify: a drill. Opens a backup and shows what it is worth: against the device, where this server holds the same
+//! generations; by itself, where not.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Error, Opened, Place, Step, Tell, absolute, generate, now, open_backup, proof, serving, sha256};
+use crate::backup::{BackupError, Contents, Preamble};
+use crate::device::PinSource;
+use crate::ring::{BackupRecord, DeviceRecord, Ring, State};
+use crate::secret::Passphrase;
+use crate::store::{Locked, Store, StoreError};
+
+/// A backup file that was looked at.
+pub struct Verify {
+    pub preamble: Preamble,
+    place: Place,
+    path: PathBuf,
+    device: Option<DeviceRecord>,
+}
+
+/// What a drill found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub system: String,
+    /// Generations that the device was shown to use.
+    pub proved: Vec<u32>,
+    /// Generations whose ids were recomputed, and which no device of this server holds.
+    pub whole: Vec<u32>,
+    /// Why nothing could be proved against a device; none where it was.
+    pub unproved_because: Option<String>,
+}
+
+impl Verify {
+    /// Looks at the file and at this server: before anybody is asked for a passphrase.
+    pub fn new(place: &Place, path: &Path) -> Result<Self, Error> {
+        let file = crate::durable::read(path, crate::backup::MAX_FILE)?;
+        let preamble = crate::backup::look(&file).map_err(Error::backup(path))?;
+        let ring = readable(place)?.ok();
+        if let Some(ring) = &ring {
+            super::look_at(ring)?;
+        }
+        let device = ring.map(|ring| serving(&ring).clone());
+        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), device })
+    }
+
+    /// The device that the backup is proved against, where this server has one.
+    pub fn device(&self) -> Option<&DeviceRecord> {
+        self.device.as_ref()
+    }
+
+    /// Opens it and proves what can be proved; finishes a generation that a crash left pending.
+    pub fn execute(self, passphrase: &Passphrase, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Verdict, Error> {
+        tell(Step::Working { what: "opening the backup" });
+        let (contents, agrees, file) = open_backup(&self.path, passphrase)?;
+        tell(Step::BackupReopened { path: absolute(&self.path) });
+        if !agrees {
+            tell(Step::PreambleDiffers {});
+        }
+        let ring = match readable(&self.place)? {
+            Ok(ring) => ring,
+            Err(because) => return self.alone(&contents, because.to_owned(), tell),
+        };
+        if ring.system.id != contents.system.id {
+            let because = format!("this server's ring is of system {}", ring.system.name);
+            return self.alone(&contents, because, tell);
+        }
+        let store = Store::open(&self.place.directory)?;
+        let locked = store.lock()?;
+        let mut ring = current(&store)?.ok_or_else(|| StoreError::NoRing(self.place.directory.clone()))?;
+        let mut opened = Opened::recorded(serving(&ring), pins)?;
+        let (mut proved, mut whole) = (Vec::new(), Vec::new());
+        for entry in &contents.generations {
+            match ring.by_id(entry.id) {
+                Some(generation) => {
+                    proof::prove(generation, &contents, &mut opened)?;
+                    proved.push(entry.number);
+                    tell(Step::GenerationProved { number: entry.number, id: entry.id, device: opened.name.clone() });
+                }
+                None => {
+                    proof::check_id(entry, &contents, &mut opened)?;
+                    whole.push(entry.number);
+                    tell(Step::GenerationWhole { number: entry.number, id: entry.id });
+                }
+            }
+        }
+        let record = BackupRecord {
+            path: absolute(&self.path),
+            sha256: sha256(&file),
+            generations: contents.numbers(),
+            work_factor: self.preamble.work_factor,
+            made: contents.made.at,
+            proved: whole.is_empty().then(now),
+        };
+        self.conclude(&mut ring, record, &contents, &locked, tell)?;
+        Ok(Verdict { system: contents.system.name, proved, whole, unproved_because: None })
+    }
+
+    /// Writes the drill down. A pending generation that this backup was made for becomes active: it is what the run that
+    /// was cut off would have done next.
+    fn conclude(
+        &self,
+        ring: &mut Ring,
+        record: BackupRecord,
+        contents: &Contents,
+        locked: &Locked<'_>,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Error> {
+        let path = record.path.clone();
+        let pending = ring.pending().filter(|pending| {
+            contents.active == pending.number
+                && ring
+                    .generations
+                    .iter()
+                    .all(|generation| contents.generations.iter().any(|entry| entry.id == generation.id))
+        });
+        match pending.map(|pending| pending.number) {
+            Some(number) => drop(generate::activate(ring, number, record, locked, tell)?),
+            None => {
+                ring.note_backup(record);
+                locked.commit(ring)?;
+            }
+        }
+        tell(Step::BackupRecorded { path });
+        Ok(())
+    }
+
+    /// What a backup is worth without a device: every id is recomputed from its secret, in host memory.
+    fn alone(&self, contents: &Contents, because: String, tell: &mut Tell<'_>) -> Result<Verdict, Error> {
+        contents
+            .check_ids_on_host()
+            .map_err(|source: BackupError| Error::Backup { path: self.path.clone(), source })?;
+        for entry in &contents.generations {
+            tell(Step::GenerationWhole { number: entry.number, id: entry.id });
+        }
+        Ok(Verdict {
+            system: contents.system.name.clone(),
+            proved: Vec::new(),
+            whole: contents.numbers(),
+            unproved_because: Some(because),
+        })
+    }
+}
+
+/// The ring that a drill is about: the one that serves, or one whose founding was cut off after its generation was made.
+fn current(store: &Store) -> Result<Option<Ring>, Error> {
+    if let Some(ring) = store.read()? {
+        return Ok(Some(ring));
+    }
+    let founding = store.founding()?;
+    Ok(founding.filter(|ring| ring.generations.iter().any(|generation| generation.state == State::Pending)))
+}
+
+/// As [`current`], for anybody anywhere: a backup can be checked by whoever has its passphrase. Where there is no ring to
+/// be had, why.
+fn readable(place: &Place) -> Result<Result<Ring, &'static str>, Error> {
+    const NONE: &str = "this server has no ring";
+    match Store::check_place(&place.directory) {
+        Ok(Some(store)) => Ok(current(&store)?.ok_or(NONE)),
+        Ok(None) | Err(StoreError::File(_)) => Ok(Err(NONE)),
+        Err(StoreError::NotAdministrator(_)) => Ok(Err("only an administrator can use this server's ring")),
+        Err(error) => Err(error.into()),
+    }
+}

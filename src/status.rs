@@ -1,0 +1,246 @@
+//! How things stand: the ring, its devices as they answer now, its backups, and what needs attention. Asks for no PIN,
+//! changes nothing.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::backup::LOW_WORK_FACTOR;
+use crate::ceremony::{Error, Opened, Place, Statement};
+use crate::derive::GenerationId;
+use crate::device::{Description, NoPin};
+use crate::ring::{DeviceRecord, Generation, Ring, Role, State, System};
+use crate::store::{Store, StoreError, same_disk};
+
+/// A drill older than this is nagged about, in days.
+const DRILL_DAYS: i64 = 90;
+/// A secret older than this is nagged about, in days.
+const SECRET_DAYS: i64 = 365;
+
+/// `strongroom status --json`. Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub schema: &'static str,
+    pub system: System,
+    pub role: Role,
+    pub term: u64,
+    pub master: String,
+    pub active: Option<Active>,
+    pub devices: Vec<DeviceStatus>,
+    pub generations: Vec<GenerationStatus>,
+    pub backups: Vec<BackupStatus>,
+    pub warnings: Vec<Statement>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Active {
+    pub number: u32,
+    pub id: GenerationId,
+    pub short_id: String,
+    pub age_days: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct DeviceStatus {
+    pub id: String,
+    pub uri: String,
+    /// `ready`, or why not.
+    pub state: String,
+    pub reachable: bool,
+    pub fingerprint: Option<String>,
+    pub description: Option<Description>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct GenerationStatus {
+    pub number: u32,
+    pub id: GenerationId,
+    pub short_id: String,
+    pub state: String,
+    pub created: Timestamp,
+    pub made_on: String,
+    pub restored: Option<Timestamp>,
+    /// Whether a PIN of its own guards its seals.
+    pub pin: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct BackupStatus {
+    pub path: String,
+    pub generations: Vec<u32>,
+    pub made: Timestamp,
+    pub proved: Option<Timestamp>,
+    /// Whether a file is at that path now.
+    pub present: bool,
+}
+
+impl Status {
+    /// Looks at everything.
+    pub fn of(place: &Place) -> Result<Self, Error> {
+        let store = Store::open(&place.directory)?;
+        let founding = store.founding()?;
+        let (ring, served) = match (store.read()?, &founding) {
+            (Some(ring), _) => (ring, true),
+            (None, Some(founding)) => (founding.clone(), false),
+            (None, None) => return Err(StoreError::NoRing(place.directory.clone()).into()),
+        };
+        let now = Timestamp::now();
+        let mut warnings = Vec::new();
+        if founding.is_some() {
+            let text = match served {
+                true => "a restore was cut off; run it again, or leave it: the ring is whole".to_owned(),
+                false if ring.pending().is_some() => format!(
+                    "the set-up of system {} was cut off: `strongroom verify` its backup to finish it, or run it again",
+                    ring.system.name
+                ),
+                false => format!("the set-up of system {} was cut off: run it again", ring.system.name),
+            };
+            warnings.push(Statement { id: "unfinished", text });
+        } else if let Some(pending) = ring.pending() {
+            let text = format!(
+                "generation {} is pending: `strongroom verify` its backup to finish it; the next `strongroom generate` drops it",
+                pending.number
+            );
+            warnings.push(Statement { id: "pending", text });
+        }
+        let devices: Vec<DeviceStatus> = ring.devices.iter().map(|record| look(record, &ring, &mut warnings)).collect();
+        judge_backups(&ring, place, now, &mut warnings);
+        let active = ring.active().map(|generation| Active {
+            number: generation.number,
+            id: generation.id,
+            short_id: generation.id.to_string(),
+            age_days: days(now, generation.created),
+        });
+        if let Some(active) = active.as_ref().filter(|active| active.age_days > SECRET_DAYS) {
+            let text = format!(
+                "generation {} is {} days old: `strongroom generate` makes a new one",
+                active.number, active.age_days
+            );
+            warnings.push(Statement { id: "old-secret", text });
+        }
+        let generations = ring.generations.iter().map(of_generation).collect();
+        let backups = ring
+            .backups
+            .iter()
+            .map(|backup| BackupStatus {
+                path: backup.path.clone(),
+                generations: backup.generations.clone(),
+                made: backup.made,
+                proved: backup.proved,
+                present: Path::new(&backup.path).exists(),
+            })
+            .collect();
+        Ok(Self {
+            schema: "strongroom.status/1",
+            system: ring.system,
+            role: ring.role,
+            term: ring.term,
+            master: ring.master,
+            active,
+            devices,
+            generations,
+            backups,
+            warnings,
+        })
+    }
+}
+
+fn of_generation(generation: &Generation) -> GenerationStatus {
+    let state = match generation.state {
+        State::Pending => "pending",
+        State::Active => "active",
+        State::Kept => "kept",
+    };
+    GenerationStatus {
+        number: generation.number,
+        id: generation.id,
+        short_id: generation.id.to_string(),
+        state: state.to_owned(),
+        created: generation.created,
+        made_on: generation.origin.host.clone(),
+        restored: generation.restored,
+        pin: generation.has_pin(),
+    }
+}
+
+/// A device as it answers now: is it there, is it the one, can its PIN still be tried.
+fn look(record: &DeviceRecord, ring: &Ring, warnings: &mut Vec<Statement>) -> DeviceStatus {
+    // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
+    let pin = ring.asks_for_pin(&record.id);
+    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
+        opened.device.describe().map_err(|source| Error::Device { device: record.id.clone(), source })
+    });
+    let mut status = DeviceStatus {
+        id: record.id.clone(),
+        uri: record.uri.to_string(),
+        state: "ready".to_owned(),
+        reachable: looked.is_ok(),
+        fingerprint: record.root().map(crate::device::Root::fingerprint),
+        description: None,
+        notes: Vec::new(),
+    };
+    match looked {
+        Ok(description) => {
+            if let Some(tries) = description.tries.filter(|_| pin) {
+                match tries.left {
+                    Some(0) => status.state = "locked: too many wrong PINs".to_owned(),
+                    Some(left) => status.state = format!("ready, {left} PIN tries left"),
+                    None => {}
+                }
+                if tries.low || tries.left.is_some_and(|left| left <= 1) {
+                    let text = format!("{}: few PIN tries are left before it locks", record.id);
+                    warnings.push(Statement { id: "tries-low", text });
+                }
+            }
+            status.notes.clone_from(&description.notes);
+            status.description = Some(description);
+        }
+        Err(error) => {
+            status.state = match &error {
+                Error::Device { source, .. } => source.fault.to_string(),
+                other => other.to_string(),
+            };
+            warnings.push(Statement { id: "device", text: error.to_string() });
+        }
+    }
+    status
+}
+
+fn judge_backups(ring: &Ring, place: &Place, now: Timestamp, warnings: &mut Vec<Statement>) {
+    let Some(active) = ring.active() else { return };
+    let covering: Vec<_> = ring
+        .backups
+        .iter()
+        .filter(|backup| backup.proved.is_some() && backup.generations.contains(&active.number))
+        .collect();
+    let mut warn = |id, text: String| warnings.push(Statement { id, text });
+    if covering.is_empty() {
+        warn(
+            "no-backup",
+            format!("no proved backup holds generation {}: `strongroom backup FILE` makes one", active.number),
+        );
+        return;
+    }
+    if let Some(newest) = covering.iter().filter_map(|backup| backup.proved).max()
+        && days(now, newest) > DRILL_DAYS
+    {
+        warn(
+            "old-drill",
+            format!("the last drill was {} days ago: `strongroom verify` a copy of the backup", days(now, newest)),
+        );
+    }
+    for backup in covering.iter().filter(|backup| backup.work_factor < LOW_WORK_FACTOR) {
+        warn("low-work", format!("{} was made with a low work factor ({})", backup.path, backup.work_factor));
+    }
+    let on_state_disk = |path: &str| same_disk(&place.directory, Path::new(path));
+    if covering.iter().all(|backup| on_state_disk(&backup.path) == Some(true)) {
+        let text = "every backup lies on the state's own disk: copy one elsewhere, and `strongroom verify` the copy";
+        warn("same-disk", text.to_owned());
+    }
+}
+
+fn days(now: Timestamp, then: Timestamp) -> i64 {
+    (now.as_second() - then.as_second()).max(0) / 86_400
+}
