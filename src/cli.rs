@@ -1,0 +1,327 @@
+//! The command line, as clap types: words only. Parsing has no side effects; conflicts between flags are stated here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit codes, at the end of the help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    usage: what was asked for makes no sense, or an answer has nowhere to come from
+  3    the device is unreachable, busy or timed out; a retry may help
+  4    wrong passphrase or PIN
+  5    refused: not the administrator, not the master, would overwrite, last try, weak passphrase, answered no
+  6    the ring or a backup is damaged
+  7    status --check found a warning
+  8    the device won't: locked out, policy not met, not the device that made the seal; a person must act
+  130  interrupted
+
+Documentation: README.md, docs/backup-format.md, docs/threat-model.md";
+
+#[derive(Parser)]
+#[command(name = "strongroom", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+/// Keeps a server's master secret in its TPM or HSM, backs it up under a passphrase, and derives keys from it
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct Global {
+    /// State directory [default: $STRONGROOM_DIR, $STATE_DIRECTORY, or /var/lib/strongroom]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub dir: Option<PathBuf>,
+    /// Say only what went wrong
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Write JSON to standard output: one object a line for steps and errors
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// When to use colour (NO_COLOR is honoured)
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Init(Init),
+    Generate(Generate),
+    Backup(Backup),
+    Verify(Verify),
+    Restore(Restore),
+    Status(Status),
+    Derive(Derive),
+    #[command(subcommand)]
+    Device(Device),
+    /// Print a completion script for a shell
+    ///
+    /// Example: strongroom completions bash > /usr/share/bash-completion/completions/strongroom
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        directory: PathBuf,
+    },
+    /// Look at the tokens of one PKCS#11 module, in a process that may crash
+    #[command(hide = true)]
+    ProbeModule {
+        module: OsString,
+    },
+}
+
+/// Make a system: its first secret, inside the device, and its first backup
+///
+/// Without --device this is a wizard: it looks for TPMs and tokens, tells what each can do, and asks.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom init /mnt/usb/payroll.backup                       the wizard
+  strongroom init --device tpm: --name payroll /mnt/usb/payroll.backup
+  strongroom init --device 'pkcs11:token=payroll?pin-source=/etc/strongroom/pin' \\
+      --passphrase-fd 0 --hint 'sheet 7 in the safe' /mnt/usb/payroll.backup < passphrase")]
+pub struct Init {
+    /// The backup file to be made; it must not exist
+    #[arg(value_name = "BACKUP_FILE")]
+    pub file: PathBuf,
+    /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512)
+    #[arg(long, value_name = "URI")]
+    pub device: Option<String>,
+    /// The system's name [default: this host's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Guard the secret with a PIN of its own (TPM only)
+    #[arg(long)]
+    pub with_pin: bool,
+    #[command(flatten)]
+    pub new_pin: NewPin,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: NewPassphrase,
+}
+
+/// Make a new generation of the master secret; it becomes active once its backup is proved
+///
+/// Older generations stay, to read what they protect. From then on `derive` without --generation gives other keys.
+#[derive(Args)]
+#[command(
+    alias = "rotate",
+    after_long_help = "\
+Examples:
+  strongroom generate /mnt/usb/payroll-2.backup
+  strongroom generate --yes --passphrase-file /run/keys/passphrase /mnt/usb/payroll-2.backup"
+)]
+pub struct Generate {
+    /// The backup file to be made; it must not exist
+    #[arg(value_name = "BACKUP_FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: NewPassphrase,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Make another backup of every generation, under a passphrase of its own
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom backup /mnt/usb2/payroll.backup
+  strongroom backup --passphrase-file /run/keys/passphrase --hint 'sheet 8' /mnt/usb2/payroll.backup")]
+pub struct Backup {
+    /// The backup file to be made; it must not exist
+    #[arg(value_name = "BACKUP_FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: NewPassphrase,
+}
+
+/// A drill: open a backup, and prove every generation in it against the device
+///
+/// Works on any machine: where there is no ring, it says what it could not prove.
+#[derive(Args)]
+#[command(after_long_help = "\
+Example:
+  strongroom verify /mnt/usb/payroll.backup")]
+pub struct Verify {
+    #[arg(value_name = "BACKUP_FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Restore the same secret onto this server's device
+///
+/// On a fresh server it makes the ring; on a ring of the same system it adds what is missing. Another system's ring, or
+/// another device, is replaced only with --replace.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom restore --dry-run --device tpm: /mnt/usb/payroll.backup
+  strongroom restore --device 'pkcs11:token=payroll' /mnt/usb/payroll.backup
+  strongroom restore --member --device tpm: --yes --passphrase-fd 0 /mnt/usb/payroll.backup < passphrase")]
+pub struct Restore {
+    #[arg(value_name = "BACKUP_FILE")]
+    pub file: PathBuf,
+    /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512) [default: the ring's]
+    #[arg(long, value_name = "URI")]
+    pub device: Option<String>,
+    /// Restore without the right to generate: the master is, and stays, another server
+    #[arg(long)]
+    pub member: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace the ring that is here: another system's, or one on a device that is gone
+    #[arg(long)]
+    pub replace: bool,
+    /// On a ring of the same system: make the backup's active generation the active one
+    #[arg(long)]
+    pub activate: bool,
+    /// Guard the restored secret with a PIN of its own (TPM only)
+    #[arg(long)]
+    pub with_pin: bool,
+    #[command(flatten)]
+    pub new_pin: NewPin,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Show the system, its devices, generations and backups, and what needs attention; never prompts
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom status
+  strongroom status --json | jq .active
+  strongroom status --check        one line a warning; exit code 7 where there is one")]
+pub struct Status {
+    /// For monitoring: print warnings only, and exit with 7 where there are any
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Derive a key from the master secret, inside the device
+///
+/// The same label, length and generation give the same key, on every device that holds the generation. A new generation
+/// gives other keys: pin --generation in whatever must open the same thing tomorrow.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom derive --generation 1 backups/db1
+  strongroom derive --generation 1 --length 64 --format raw disk/data | cryptsetup open --key-file - /dev/sdb data")]
+pub struct Derive {
+    /// What the key is for: 1 to 255 bytes of text
+    #[arg(value_name = "LABEL")]
+    pub label: String,
+    /// Length of the key in bytes, 1 to 1024
+    #[arg(long, short, default_value_t = 32, value_name = "BYTES")]
+    pub length: u64,
+    /// The generation to derive from [default: the active one]
+    #[arg(long, short, value_name = "N")]
+    pub generation: Option<u32>,
+    /// How the key is printed
+    #[arg(long, short, default_value = "hex")]
+    pub format: Format,
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Hex,
+    Base64,
+    /// The bytes themselves; refused to a terminal
+    Raw,
+}
+
+/// The devices of this server
+#[derive(Subcommand)]
+pub enum Device {
+    /// List the TPMs and tokens that are there, and what each can do
+    ///
+    /// Tokens are those of p11-kit's modules; each module is looked at in a process of its own.
+    List,
+}
+
+#[derive(Args)]
+pub struct Yes {
+    /// Answer yes to the question
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// Where an existing passphrase comes from.
+#[derive(Args)]
+#[command(next_help_heading = "Passphrase")]
+pub struct PassphraseArgs {
+    /// Read the passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Read the passphrase from a line of an open descriptor
+    #[arg(long, value_name = "FD")]
+    pub passphrase_fd: Option<i32>,
+}
+
+/// Where a new passphrase comes from, and what goes with it.
+#[derive(Args)]
+#[command(next_help_heading = "Passphrase")]
+pub struct NewPassphrase {
+    #[command(flatten)]
+    pub source: PassphraseArgs,
+    /// A reminder in the backup's clear text: anyone who finds the file can read it
+    #[arg(long, value_name = "TEXT")]
+    pub hint: Option<String>,
+    /// log2 of scrypt's N, 10 to 20
+    #[arg(long, value_name = "N", hide = true, default_value_t = strongroom::backup::WORK_FACTOR,
+          value_parser = clap::value_parser!(u8).range(10..=20))]
+    pub work_factor: u8,
+}
+
+/// Where the device's PIN comes from.
+#[derive(Args)]
+#[command(next_help_heading = "PIN")]
+pub struct PinArgs {
+    /// Read the PIN from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "pin_fd")]
+    pub pin_file: Option<PathBuf>,
+    /// Read the PIN from a line of an open descriptor (before the passphrase's line, where both use it)
+    #[arg(long, value_name = "FD")]
+    pub pin_fd: Option<i32>,
+    /// Send a PIN even where the device takes only one more wrong one before it locks
+    #[arg(long)]
+    pub use_last_try: bool,
+}
+
+/// Where the PIN of a new seal comes from.
+#[derive(Args)]
+#[command(next_help_heading = "PIN")]
+pub struct NewPin {
+    /// Read the new PIN from the first line of a file
+    #[arg(long, value_name = "FILE", requires = "with_pin", conflicts_with = "new_pin_fd")]
+    pub new_pin_file: Option<PathBuf>,
+    /// Read the new PIN from a line of an open descriptor
+    #[arg(long, value_name = "FD", requires = "with_pin")]
+    pub new_pin_fd: Option<i32>,
+}

@@ -1,0 +1,95 @@
+//! `strongroom init`: the wizard, or all of it by flags.
+
+use strongroom::ceremony::{Answers, InitPlan, Place};
+use strongroom::device::{Candidate, DeviceUri, Kind};
+
+use super::device;
+use crate::cli::Init;
+use crate::report::Stop;
+use crate::secrets::Given;
+use crate::terminal::Terminal;
+
+pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
+    let asked = args.device.as_deref().map(str::parse::<DeviceUri>).transpose()?;
+    let work_factor = args.passphrase.work_factor;
+    InitPlan::check_place(place, &args.file, work_factor)?;
+    let mut given = Given::read_new(&args.pin, Some(&args.new_pin), &args.passphrase)?;
+
+    let mut with_pin = args.with_pin;
+    let (uri, name) = match asked {
+        Some(uri) => (uri, args.name.unwrap_or_else(|| place.host.clone())),
+        None => {
+            let uri = choose_device(terminal)?;
+            let name = match args.name {
+                Some(name) => name,
+                None => choose_name(place, terminal)?,
+            };
+            if !with_pin && uri.kind() == Kind::Tpm {
+                with_pin =
+                    is_yes(&terminal.ask("Guard the secret with a PIN as well? [y/N] ", "the answer", "--with-pin")?);
+            }
+            (uri, name)
+        }
+    };
+    let plan = InitPlan::new(place, &name, &uri, with_pin, &args.file, work_factor)?;
+    terminal.plan(&plan.plan)?;
+
+    let (passphrase, hint) = given.new_passphrase(&[&name, &place.host], terminal)?;
+    let new_pin = if with_pin { Some(given.new_pin(terminal)?) } else { None };
+    let pins = given.pins(&uri, plan.device_id(), terminal);
+    if let Some(pin) = &new_pin {
+        pins.know(pin);
+    }
+    let answers = Answers { passphrase, hint, new_pin };
+    let generation = plan.execute(&answers, &pins, &mut |step| terminal.step(&step))?;
+
+    terminal.say("");
+    terminal.say(&format!("System {name} is made, and {generation} serves it. What to do next:"));
+    terminal.say(&format!(
+        "  1. Copy {} to two places away from this server, its passphrase to a third.",
+        args.file.display()
+    ));
+    terminal.say("  2. Drill now, and every three months: strongroom verify COPY_OF_THE_BACKUP");
+    terminal.say(&format!("  3. Derive the first key: strongroom derive --generation {} LABEL", generation.number));
+    Ok(())
+}
+
+fn choose_device(terminal: &Terminal) -> Result<DeviceUri, Stop> {
+    if !terminal.is_there() {
+        return Err(Stop::NoTerminal { what: "the device", flag: "--device" });
+    }
+    terminal.show("Looking for TPMs and tokens ...")?;
+    let found: Vec<Candidate> = device::found(terminal);
+    if found.is_empty() {
+        return Err(Stop::NothingFound);
+    }
+    for (index, candidate) in found.iter().enumerate() {
+        for (row, line) in device::lines(candidate).into_iter().enumerate() {
+            let lead = if row == 0 { format!("{:>3}. ", index + 1) } else { "     ".to_owned() };
+            terminal.show(&format!("{lead}{line}"))?;
+        }
+    }
+    let fit = |candidate: &Candidate| candidate.description.as_ref().is_ok_and(|found| found.lacks.is_empty());
+    let first = found.iter().position(fit).map(|index| index + 1);
+    let question = match first {
+        Some(first) => format!("Which one shall keep the secret? [{first}] "),
+        None => "Which one shall keep the secret? ".to_owned(),
+    };
+    let answer = terminal.ask(&question, "the device", "--device")?;
+    let number = match (answer.trim(), first) {
+        ("", Some(first)) => first,
+        (text, _) => text.parse().map_err(|_| Stop::NoSuchChoice(text.to_owned()))?,
+    };
+    let chosen = number.checked_sub(1).and_then(|index: usize| found.get(index));
+    Ok(chosen.ok_or_else(|| Stop::NoSuchChoice(number.to_string()))?.uri.parse()?)
+}
+
+fn choose_name(place: &Place, terminal: &Terminal) -> Result<String, Stop> {
+    let answer = terminal.ask(&format!("Name of the system [{}]: ", place.host), "the name", "--name")?;
+    let answer = answer.trim();
+    Ok(if answer.is_empty() { place.host.clone() } else { answer.to_owned() })
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}

@@ -1,0 +1,79 @@
+//! `strongroom status`: how things stand. Never prompts.
+
+use strongroom::ceremony::Place;
+use strongroom::status::Status;
+use strongroom::text::{escaped, generations};
+
+use crate::cli;
+use crate::report::Stop;
+use crate::terminal::Terminal;
+
+pub fn run(args: &cli::Status, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
+    let status = Status::of(place)?;
+    if terminal.is_json() {
+        terminal.object(&status)?;
+    } else if args.check {
+        for warning in &status.warnings {
+            terminal.result(&format!("{}: {}", warning.id, escaped(&warning.text)))?;
+        }
+    } else {
+        for line in lines(&status) {
+            terminal.result(&escaped(&line))?;
+        }
+    }
+    if args.check && !status.warnings.is_empty() {
+        return Err(Stop::Warnings);
+    }
+    Ok(())
+}
+
+fn lines(status: &Status) -> Vec<String> {
+    let mut lines = vec![
+        format!("system   {} ({})", status.system.name, status.system.id),
+        format!("role     {}, term {}; the master is {}", status.role, status.term, status.master),
+    ];
+    match &status.active {
+        Some(active) => {
+            let days = match active.age_days {
+                0 => "today".to_owned(),
+                1 => "1 day ago".to_owned(),
+                days => format!("{days} days ago"),
+            };
+            lines.push(format!("active   generation {} ({}), made {days}", active.number, active.short_id));
+        }
+        None => lines.push("active   none yet".to_owned()),
+    }
+    lines.push("devices".to_owned());
+    for device in &status.devices {
+        lines.push(format!("  {}  {}  {}", device.id, device.uri, device.state));
+        lines.extend(device.notes.iter().map(|note| format!("        {note}")));
+    }
+    lines.push("generations".to_owned());
+    for generation in &status.generations {
+        let from = match generation.restored {
+            Some(when) => format!("made on {}, restored {when}", generation.made_on),
+            None => format!("made on {}", generation.made_on),
+        };
+        let guard = if generation.pin { ", PIN" } else { "" };
+        lines.push(format!(
+            "  {:>3}  {}  {:<7}  {}, {from}{guard}",
+            generation.number, generation.short_id, generation.state, generation.created
+        ));
+    }
+    lines.push("backups".to_owned());
+    if status.backups.is_empty() {
+        lines.push("  none".to_owned());
+    }
+    for backup in &status.backups {
+        let proved = match backup.proved {
+            Some(when) => format!("proved {when}"),
+            None => "never proved".to_owned(),
+        };
+        lines.push(format!("  {}  {}, made {}, {proved}", backup.path, generations(&backup.generations), backup.made));
+    }
+    if !status.warnings.is_empty() {
+        lines.push("warnings".to_owned());
+        lines.extend(status.warnings.iter().map(|warning| format!("  {}", warning.text)));
+    }
+    lines
+}

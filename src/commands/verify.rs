@@ -1,0 +1,68 @@
+//! `strongroom verify`: a drill.
+
+use serde::Serialize;
+use strongroom::backup::Preamble;
+use strongroom::ceremony::{Place, Verdict, Verify};
+use strongroom::text::generations;
+
+use crate::cli;
+use crate::report::Stop;
+use crate::secrets::Given;
+use crate::terminal::Terminal;
+
+pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
+    let verify = Verify::new(place, &args.file)?;
+    let mut given = Given::read(&args.pin, None, Some(&args.passphrase))?;
+    show(&verify.preamble, terminal)?;
+    let passphrase = given.passphrase(terminal)?;
+    let verdict = match verify.device().cloned() {
+        Some(device) => {
+            let pins = given.pins(&device.uri, &device.id, terminal);
+            verify.execute(&passphrase, &pins, &mut |step| terminal.step(&step))?
+        }
+        None => verify.execute(&passphrase, &strongroom::device::NoPin, &mut |step| terminal.step(&step))?,
+    };
+    if terminal.is_json() {
+        #[derive(Serialize)]
+        struct Line {
+            schema: &'static str,
+            #[serde(flatten)]
+            verdict: Verdict,
+        }
+        return terminal.object(&Line { schema: "strongroom.verify/1", verdict });
+    }
+    if let Some(because) = &verdict.unproved_because {
+        terminal.warn(&format!("nothing was proved against a device: {because}"));
+        let text = "the passphrase opens it, and {} can be had from it: it restores system {}";
+        let text = text.replacen("{}", &generations(&verdict.whole), 1).replacen("{}", &verdict.system, 1);
+        terminal.say(&text);
+    } else if !verdict.whole.is_empty() {
+        let text = format!(
+            "this server does not hold {}; `strongroom restore` adds what is missing",
+            generations(&verdict.whole)
+        );
+        terminal.warn(&text);
+    }
+    Ok(())
+}
+
+/// What a backup says of itself, before its passphrase is asked for.
+pub fn show(preamble: &Preamble, terminal: &Terminal) -> Result<(), Stop> {
+    if terminal.is_json() {
+        #[derive(Serialize)]
+        struct Line<'p> {
+            schema: &'static str,
+            lines: Vec<&'p str>,
+            hint: Option<&'p str>,
+        }
+        let lines = preamble.summary().collect();
+        return terminal.object(&Line { schema: "strongroom.preamble/1", lines, hint: preamble.hint() });
+    }
+    for line in preamble.summary() {
+        terminal.say(line);
+    }
+    if let Some(hint) = preamble.hint() {
+        terminal.say(&format!("hint of the passphrase: {hint}"));
+    }
+    Ok(())
+}

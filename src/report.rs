@@ -1,0 +1,174 @@
+//! What is said when something did not happen: an id and an exit code for scripts, a line that says what, and a hint that
+//! says what to do.
+
+mod verdict;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use strongroom::ceremony;
+use strongroom::derive::InputError;
+use strongroom::device::{DeviceCode, UriError};
+use strongroom::passphrase::PassphraseError;
+
+use crate::hygiene::HygieneError;
+use crate::terminal::Terminal;
+
+/// Exit codes of what did not happen (0 is done), for scripts to act on. They never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Failed = 1,
+    Usage = 2,
+    /// Unreachable, busy or timed out: a retry may help.
+    Unreachable = 3,
+    /// Wrong passphrase or PIN.
+    Wrong = 4,
+    Refused = 5,
+    Damaged = 6,
+    /// `status --check` found a warning.
+    Warnings = 7,
+    /// The device won't; a person must act.
+    Device = 8,
+    Interrupted = 130,
+}
+
+/// Why a command stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    #[error(transparent)]
+    Ceremony(#[from] ceremony::Error),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    #[error("{what} has nowhere to come from: there is no terminal")]
+    NoTerminal { what: &'static str, flag: &'static str },
+    #[error("the input ended before {what} was given")]
+    NoAnswer { what: &'static str, flag: &'static str },
+    #[error("{what} is not text")]
+    NotText { what: &'static str },
+    #[error("{what} in {from} can't be used: {why}")]
+    SecretSource { what: &'static str, from: String, why: String },
+    #[error("the two {what} differ")]
+    Differ { what: &'static str },
+    #[error("the PIN must have 4 to 1,024 bytes")]
+    PinLength,
+    #[error("answered no")]
+    Declined,
+    #[error("raw bytes are not written to a terminal")]
+    RawToTerminal,
+    #[error("no TPM and no token was found")]
+    NothingFound,
+    #[error("there is no device number {0}")]
+    NoSuchChoice(String),
+    #[error("can't write the result")]
+    Output(#[source] io::Error),
+    #[error("can't write {path}")]
+    Write { path: String, source: io::Error },
+    /// The warnings have been printed.
+    #[error("the check found something")]
+    Warnings,
+}
+
+macro_rules! through_ceremony {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Stop {
+            fn from(error: $error) -> Self {
+                Stop::Ceremony(error.into())
+            }
+        }
+    )*};
+}
+through_ceremony!(strongroom::store::StoreError, strongroom::durable::FileError, PassphraseError);
+
+/// What an error is for scripts and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub id: &'static str,
+    pub exit: u8,
+    pub message: String,
+    pub hint: String,
+    /// The device's own code and its standard's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_code: Option<String>,
+}
+
+impl Report {
+    /// Of whatever reached the edge.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let (id, exit, hint) = match error.downcast_ref::<Stop>() {
+            Some(stop) => verdict::of(stop),
+            None if error.is::<HygieneError>() => ("unsafe-process", Exit::Refused, String::new()),
+            None => ("failed", Exit::Failed, String::new()),
+        };
+        let code = error.chain().find_map(|cause| cause.downcast_ref::<DeviceCode>()).map(DeviceCode::to_string);
+        Self { id, exit: exit as u8, message: message(error), hint, device_code: code }
+    }
+}
+
+/// The chain in one line: each cause that says something new.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+    }
+    message
+}
+
+/// Tells an error, and gives the code to exit with.
+pub fn tell(error: &anyhow::Error, terminal: &Terminal) -> u8 {
+    let report = Report::of(error);
+    match error.downcast_ref::<Stop>() {
+        Some(Stop::Warnings) => {}
+        Some(Stop::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => {}
+        _ if terminal.is_json() => {
+            let _ = terminal.object(&serde_json::json!({ "error": report }));
+        }
+        _ => terminal.error(&report.message, &report.hint),
+    }
+    report.exit
+}
+
+/// What is said when the words made no sense: clap's own text, or one JSON object where `--json` is among them. Help and
+/// version are no errors.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let json = error.use_stderr() && std::env::args_os().any(|word| word == "--json");
+    if !json {
+        // A reader that went away misses nothing that matters.
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let report = Report {
+            id: "usage",
+            exit: Exit::Usage as u8,
+            message: text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            hint: "see `strongroom --help`".to_owned(),
+            device_code: None,
+        };
+        let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "error": report }));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+}
+
+/// What is said when a signal ends the program.
+pub fn interrupted(json: bool) {
+    let hint = "nothing is lost; `strongroom status` says what was left unfinished";
+    if json {
+        let report = Report {
+            id: "interrupted",
+            exit: Exit::Interrupted as u8,
+            message: "interrupted".to_owned(),
+            hint: hint.to_owned(),
+            device_code: None,
+        };
+        let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "error": report }));
+    } else {
+        let _ = writeln!(io::stderr(), "error: interrupted\nhint: {hint}");
+    }
+}

@@ -1,0 +1,286 @@
+//! Each error's id, exit code and hint: the one place that says what to do.
+
+use strongroom::backup::BackupError;
+use strongroom::ceremony::Error;
+use strongroom::derive::InputError;
+use strongroom::device::Fault;
+use strongroom::durable::FileError;
+use strongroom::passphrase::PassphraseError;
+use strongroom::ring::RingError;
+use strongroom::store::StoreError;
+
+use super::{Exit, Stop};
+
+type Verdict = (&'static str, Exit, String);
+
+const SECRET_SOURCE: &str = "the secret is the first line, 1 KiB at most, of a file that others can't read";
+
+/// An id, an exit code and a fixed hint.
+fn say(id: &'static str, exit: Exit, hint: &str) -> Verdict {
+    (id, exit, hint.to_owned())
+}
+
+pub fn of(stop: &Stop) -> Verdict {
+    match stop {
+        Stop::Ceremony(error) => of_ceremony(error),
+        Stop::Input(InputError::Length(_)) => say("length", Exit::Usage, "a key has 1 to 1024 bytes"),
+        Stop::Input(_) => say("label", Exit::Usage, "a label is 1 to 255 bytes of text without control characters"),
+        Stop::Uri(_) => say(
+            "device-uri",
+            Exit::Usage,
+            "name a TPM as `tpm:` or `tpm:TCTI`, a token as `pkcs11:token=LABEL`; `strongroom device list` shows what is there",
+        ),
+        Stop::NoTerminal { flag, .. } => ("no-terminal", Exit::Usage, format!("give it with {flag}")),
+        Stop::NoAnswer { flag, .. } => ("no-answer", Exit::Usage, format!("type it, or give it with {flag}")),
+        Stop::NotText { .. } => say("not-text", Exit::Usage, "use UTF-8"),
+        Stop::SecretSource { .. } => say("secret-source", Exit::Usage, SECRET_SOURCE),
+        Stop::Differ { .. } => say("differ", Exit::Refused, "nothing was changed; run it again"),
+        Stop::PinLength => say("pin-length", Exit::Refused, "choose a longer PIN"),
+        Stop::Declined => say("declined", Exit::Refused, "nothing was changed"),
+        Stop::RawToTerminal => say("raw-to-terminal", Exit::Usage, "send it to a file or a pipe, or use --format hex"),
+        Stop::NothingFound => say(
+            "no-device",
+            Exit::Usage,
+            "name it with --device; a TPM must be switched on in the firmware, a token needs its module in p11-kit",
+        ),
+        Stop::NoSuchChoice(_) => say("no-such-choice", Exit::Usage, "answer with a number of the list"),
+        Stop::Output(_) | Stop::Write { .. } => say("output", Exit::Failed, "nothing was changed in the ring"),
+        Stop::Warnings => say("warnings", Exit::Warnings, ""),
+    }
+}
+
+fn of_ceremony(error: &Error) -> Verdict {
+    match error {
+        Error::Store(error) => of_store(error),
+        Error::File(error) => of_file(error),
+        Error::Ring(error) => of_ring(error),
+        Error::Passphrase(error) => of_passphrase(error),
+        Error::Backup { source, .. } => of_backup(source),
+        Error::Device { source, .. } => of_device(&source.fault),
+        Error::Unfit { .. } => {
+            say("device-unfit", Exit::Device, "nothing was made; choose another device: `strongroom device list`")
+        }
+        Error::RingExists { .. } => say(
+            "ring-exists",
+            Exit::Refused,
+            "`strongroom status` shows it; for a new secret in the same system: `strongroom generate`",
+        ),
+        Error::NotMaster { master, .. } => ("not-master", Exit::Refused, format!("run it on {master}")),
+        Error::OtherSystem { .. } => {
+            say("other-system", Exit::Refused, "to give up the ring that is here, use --replace; it is then kept aside")
+        }
+        Error::OtherDevice { .. } => say(
+            "other-device",
+            Exit::Refused,
+            "where the ring's device is gone, use --replace: every generation of the backup is then sealed on the new one",
+        ),
+        Error::PinOnToken => say("pin-on-token", Exit::Usage, "leave out --with-pin"),
+        Error::PinOnRing => say(
+            "pin-on-ring",
+            Exit::Usage,
+            "to seal everything anew under a PIN: `strongroom restore --replace --with-pin`",
+        ),
+        Error::ProofFailed { .. } => {
+            say("proof-failed", Exit::Damaged, "don't rely on this backup: make another one with `strongroom backup`")
+        }
+        Error::Name(_) => say("name", Exit::Usage, "choose another with --name"),
+        Error::NoGeneration(_) => say("no-generation", Exit::Usage, "`strongroom status` lists the generations"),
+        Error::NoDevice => {
+            say("no-device", Exit::Usage, "name it with --device; `strongroom device list` shows what is there")
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> Verdict {
+    match error {
+        StoreError::NotAdministrator(_) => say(
+            "not-administrator",
+            Exit::Refused,
+            "run it as the directory's owner (sudo), or choose another with --dir",
+        ),
+        StoreError::OpenAncestor(_) => say(
+            "open-directory",
+            Exit::Refused,
+            "take away the others' right to write (chmod go-w), or choose another with --dir",
+        ),
+        StoreError::LooseMode { path, wanted, .. } => (
+            "loose-mode",
+            Exit::Refused,
+            format!("see who could have read or changed it, then: chmod {wanted:04o} {}", path.display()),
+        ),
+        StoreError::ForeignFile(_) => say(
+            "foreign-file",
+            Exit::Refused,
+            "find out who put it there; the ring must belong to the directory's owner",
+        ),
+        StoreError::NoRing(_) => say(
+            "no-ring",
+            Exit::Failed,
+            "make a system with `strongroom init`, restore one with `strongroom restore`, or name its directory with --dir",
+        ),
+        StoreError::Busy(_) => say("ring-busy", Exit::Unreachable, "wait until it has ended, and run it again"),
+        StoreError::Changed => say("ring-changed", Exit::Unreachable, "nothing was changed; run it again"),
+        StoreError::Ring { source, .. } => of_ring(source),
+        StoreError::File(error) => of_file(error),
+    }
+}
+
+fn of_ring(error: &RingError) -> Verdict {
+    match error {
+        RingError::Format(_) | RingError::Suite(_) => {
+            say("ring-format", Exit::Damaged, "use the version of strongroom that wrote it, or a newer one")
+        }
+        RingError::Syntax(_) | RingError::Broken(_) => say(
+            "ring-damaged",
+            Exit::Damaged,
+            "move the file aside, and restore from a backup; former rings are in the history directory beside it",
+        ),
+        RingError::Full => {
+            say("ring-full", Exit::Refused, "restore into a new system, or keep the generation that is active")
+        }
+        RingError::OtherGeneration { .. } => say(
+            "other-generation",
+            Exit::Refused,
+            "the two grew apart: restore into another state directory (--dir), and move what it protects",
+        ),
+    }
+}
+
+fn of_file(error: &FileError) -> Verdict {
+    match error {
+        FileError::Exists(_) => say("file-exists", Exit::Refused, "choose another name: nothing is ever overwritten"),
+        FileError::NoDirectory(_) | FileError::MissingDirectory(_) => {
+            say("no-directory", Exit::Usage, "make the directory first, or choose another place")
+        }
+        FileError::Link(_) => say("link", Exit::Usage, "name the directory that it leads to, with --dir"),
+        FileError::ReadOnly(_) => say("read-only", Exit::Usage, "choose another place, or remount it read-write"),
+        FileError::NotWritable(_) => {
+            say("not-writable", Exit::Refused, "choose another place, or run it as its owner (sudo)")
+        }
+        FileError::NoRoom(_) => say("no-room", Exit::Usage, "make room, or choose another place"),
+        FileError::Standard => say("not-a-file", Exit::Usage, "name a file"),
+        FileError::Missing(_) => say("no-file", Exit::Usage, "check the path"),
+        FileError::NotRegular(_) => say("not-a-file", Exit::Usage, "name a regular file"),
+        FileError::TooLarge { .. } => {
+            say("too-large", Exit::Damaged, "this is not a backup of Strongroom; check the path")
+        }
+        FileError::Io { .. } => say("file", Exit::Failed, "see what the system says, then run it again"),
+    }
+}
+
+fn of_passphrase(error: &PassphraseError) -> Verdict {
+    match error {
+        PassphraseError::Short(_) => {
+            say("passphrase-short", Exit::Refused, "use 10 bytes or more; several unrelated words are best")
+        }
+        PassphraseError::Long(_) => say("passphrase-long", Exit::Refused, "use 1024 bytes or less"),
+        PassphraseError::Weak { .. } => say(
+            "passphrase-weak",
+            Exit::Refused,
+            "use several unrelated words, or leave it empty to get a strong one made",
+        ),
+        PassphraseError::NotUtf8 | PassphraseError::ControlCharacter => {
+            say("passphrase-form", Exit::Refused, "use UTF-8 text without control characters")
+        }
+        PassphraseError::LongHint(_) | PassphraseError::UnprintableHint => {
+            say("hint-form", Exit::Usage, "a hint is one line of at most 200 printable characters")
+        }
+        PassphraseError::TellingHint => say(
+            "hint-tells",
+            Exit::Refused,
+            "anyone who finds the file can read the hint: say where it is kept, not what it is",
+        ),
+    }
+}
+
+fn of_backup(error: &BackupError) -> Verdict {
+    match error {
+        BackupError::Empty => {
+            say("backup-damaged", Exit::Damaged, "nothing was ever written there, or it was lost; use another copy")
+        }
+        BackupError::Foreign => {
+            say("backup-foreign", Exit::Damaged, "check the path: a backup starts with `# Strongroom backup`")
+        }
+        BackupError::Damaged(_) => {
+            say("backup-damaged", Exit::Damaged, "use another copy, or make a new one with `strongroom backup`")
+        }
+        BackupError::Format(_) => say("backup-format", Exit::Damaged, "use a newer version of strongroom"),
+        BackupError::Work { .. } => say(
+            "backup-work",
+            Exit::Damaged,
+            "strongroom never makes such a file: it was changed, or made to keep this machine busy",
+        ),
+        BackupError::Memory { .. } => say("no-memory", Exit::Failed, "free some memory, or use a larger machine"),
+        BackupError::WrongPassphrase => say(
+            "wrong-passphrase",
+            Exit::Wrong,
+            "see the hint in the file's first lines; where the passphrase is surely right, the file's header may be damaged: use another copy",
+        ),
+    }
+}
+
+fn of_device(fault: &Fault) -> Verdict {
+    match fault {
+        Fault::Unreachable(_) => say(
+            "device-unreachable",
+            Exit::Unreachable,
+            "see that it is there and switched on; `strongroom device list` shows what answers",
+        ),
+        Fault::Busy(_) => {
+            say("device-busy", Exit::Unreachable, "wait until the other program has ended, and run it again")
+        }
+        Fault::TimedOut { .. } => {
+            say("device-timeout", Exit::Unreachable, "see whether it is stuck or cut off, then run it again")
+        }
+        Fault::NotThisDevice(_) => say(
+            "other-device",
+            Exit::Device,
+            "put back the device that made the seal, or restore a backup onto this one: `strongroom restore --replace FILE`",
+        ),
+        Fault::Untrusted(_) => say(
+            "device-untrusted",
+            Exit::Device,
+            "somebody else may know that key: find out who made it; strongroom neither uses nor removes it",
+        ),
+        Fault::PinMissing { .. } => {
+            say("no-pin", Exit::Usage, "give it with --pin-file or --pin-fd, or run it at a terminal")
+        }
+        Fault::PinSource(_) => say("secret-source", Exit::Usage, SECRET_SOURCE),
+        Fault::Ambiguous(_) => say(
+            "several-devices",
+            Exit::Usage,
+            "name one of them: add `;serial=SERIAL` or `;slot-id=SLOT` before the `?`",
+        ),
+        Fault::WrongPin { tries_left: Some(0) } => say(
+            "wrong-pin",
+            Exit::Wrong,
+            "the device is locked now: wait (a TPM), or have its officer set a new PIN (a token)",
+        ),
+        Fault::WrongPin { .. } => {
+            say("wrong-pin", Exit::Wrong, "check the PIN before you try again: the device counts wrong ones")
+        }
+        Fault::LastTry { .. } => {
+            say("last-try", Exit::Refused, "nothing was sent; if you are sure of the PIN: --use-last-try")
+        }
+        Fault::LockedOut { wait_seconds: Some(_), .. } => {
+            say("locked-out", Exit::Device, "wait, then use the right PIN; or reset the device's lockout")
+        }
+        Fault::LockedOut { .. } => say(
+            "locked-out",
+            Exit::Device,
+            "its security officer can set a new PIN; a backup restores onto another device",
+        ),
+        Fault::PolicyNotMet(_) => {
+            say("policy", Exit::Device, "bring back the state that it was sealed to, or restore a backup")
+        }
+        Fault::Missing(_) => say("device-unfit", Exit::Device, "choose another device: `strongroom device list`"),
+        Fault::NoPermission { group: Some(group), .. } => {
+            ("no-permission", Exit::Refused, format!("run it as root, or join the group: usermod -aG {group} USER"))
+        }
+        Fault::NoPermission { .. } => say("no-permission", Exit::Refused, "run it as root"),
+        Fault::OtherSecret { .. } | Fault::Damaged(_) => {
+            say("seal-damaged", Exit::Damaged, "restore a backup: `strongroom restore --replace FILE`")
+        }
+        Fault::Failed(_) => say("device-failed", Exit::Failed, "the device's own code, where there is one, says more"),
+    }
+}

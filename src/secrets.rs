@@ -1,0 +1,244 @@
+//! Where secrets come from: files and descriptors that flags name, `pin-source`, systemd credentials, and the terminal,
+//! in this order. Never arguments, never the environment.
+
+mod source;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use source::{LIMIT, credential, from_file, from_flags};
+
+use strongroom::ceremony::Error;
+use strongroom::device::{DeviceError, DeviceUri, Fault, Kind, PinRequest, PinSource};
+use strongroom::passphrase::{self, Hint};
+use strongroom::secret::{Passphrase, Pin, SecretBytes};
+
+use crate::cli::{NewPassphrase, NewPin, PassphraseArgs, PinArgs};
+use crate::report::Stop;
+use crate::terminal::Terminal;
+
+/// How often a person may try to choose a passphrase or a PIN.
+const ATTEMPTS: usize = 3;
+const MIN_PIN: usize = 4;
+
+const PASSPHRASE: &str = "the passphrase";
+const PASSPHRASE_FLAG: &str = "--passphrase-file or --passphrase-fd";
+const NEW_PIN_FLAG: &str = "--new-pin-file or --new-pin-fd";
+
+/// What the flags name, read at once: one descriptor may serve several, a line each, PIN first.
+#[derive(Default)]
+pub struct Given {
+    pin: Option<Pin>,
+    new_pin: Option<Pin>,
+    passphrase: Option<SecretBytes>,
+    hint: Option<Hint>,
+    use_last_try: bool,
+}
+
+impl Given {
+    pub fn read(pin: &PinArgs, new_pin: Option<&NewPin>, passphrase: Option<&PassphraseArgs>) -> Result<Self, Stop> {
+        let mut given = Self { use_last_try: pin.use_last_try, ..Self::default() };
+        given.pin = from_flags("the PIN", &pin.pin_file, pin.pin_fd)?.map(Pin::new);
+        if let Some(args) = new_pin {
+            given.new_pin = from_flags("the new PIN", &args.new_pin_file, args.new_pin_fd)?.map(Pin::new);
+        }
+        if let Some(args) = passphrase {
+            given.passphrase = from_flags(PASSPHRASE, &args.passphrase_file, args.passphrase_fd)?;
+        }
+        Ok(given)
+    }
+
+    /// The same for a backup that is to be made: its hint is looked at too.
+    pub fn read_new(pin: &PinArgs, new_pin: Option<&NewPin>, args: &NewPassphrase) -> Result<Self, Stop> {
+        let hint = args.hint.as_deref().map(Hint::new).transpose()?;
+        Ok(Self { hint, ..Self::read(pin, new_pin, Some(&args.source))? })
+    }
+
+    /// The passphrase of a backup that exists.
+    pub fn passphrase(&mut self, terminal: &Terminal) -> Result<Passphrase, Stop> {
+        let bytes = match self.passphrase.take() {
+            Some(bytes) => bytes,
+            None => match credential("strongroom.passphrase", PASSPHRASE)? {
+                Some(bytes) => bytes,
+                None => terminal.ask_secret("Passphrase: ", PASSPHRASE, PASSPHRASE_FLAG)?,
+            },
+        };
+        Ok(passphrase::normalized(bytes.expose_secret())?)
+    }
+
+    /// A new passphrase and its hint: judged, and at a terminal asked for twice. `known` are words that a guesser tries
+    /// first.
+    pub fn new_passphrase(&mut self, known: &[&str], terminal: &Terminal) -> Result<(Passphrase, Hint), Stop> {
+        let given_hint = self.hint.take();
+        let bytes = match self.passphrase.take() {
+            Some(bytes) => Some(bytes),
+            None => credential("strongroom.passphrase", PASSPHRASE)?,
+        };
+        if let Some(bytes) = bytes {
+            let (passphrase, hint) = (passphrase::normalized(bytes.expose_secret())?, given_hint.unwrap_or_default());
+            passphrase::check_new(&passphrase, &hint, known)?;
+            warn_of_keyboards(&passphrase, terminal);
+            return Ok((passphrase, hint));
+        }
+        persevere(terminal, |terminal| {
+            let (passphrase, made) = choose(terminal)?;
+            let unhinted = given_hint.clone().unwrap_or_default();
+            passphrase::check_new(&passphrase, &unhinted, known)?;
+            if !made {
+                let again = terminal.ask_secret("Passphrase again: ", PASSPHRASE, PASSPHRASE_FLAG)?;
+                same(&passphrase, again, "passphrases")?;
+            }
+            warn_of_keyboards(&passphrase, terminal);
+            let hint = match &given_hint {
+                Some(hint) => hint.clone(),
+                None => {
+                    let question = "Hint (anyone who finds the file can read it; empty for none): ";
+                    Hint::new(&terminal.ask(question, "the hint", "--hint")?)?
+                }
+            };
+            passphrase::check_new(&passphrase, &hint, known)?;
+            Ok((passphrase, hint))
+        })
+    }
+
+    /// A new PIN for a seal on a TPM.
+    pub fn new_pin(&mut self, terminal: &Terminal) -> Result<Pin, Stop> {
+        if let Some(pin) = self.new_pin.take() {
+            return check_pin(pin);
+        }
+        persevere(terminal, |terminal| {
+            let pin = check_pin(Pin::new(terminal.ask_secret("New PIN: ", "the new PIN", NEW_PIN_FLAG)?))?;
+            let again = terminal.ask_secret("New PIN again: ", "the new PIN", NEW_PIN_FLAG)?;
+            match pin.expose_secret() == again.expose_secret() {
+                true => Ok(pin),
+                false => Err(Stop::Differ { what: "PINs" }),
+            }
+        })
+    }
+
+    /// The source of PINs for one device: what was given, else `pin-source`, else a credential, else the terminal.
+    pub fn pins<'t>(self, uri: &DeviceUri, device: &str, terminal: &'t Terminal) -> Pins<'t> {
+        let source = match uri {
+            DeviceUri::Pkcs11(uri) => uri.pin_source().map(Path::to_owned),
+            DeviceUri::Tpm(_) => None,
+        };
+        Pins {
+            known: RefCell::new(self.pin),
+            source,
+            credential: format!("strongroom.pin.{device}"),
+            use_last_try: self.use_last_try,
+            terminal,
+        }
+    }
+}
+
+/// Asks at the terminal until an answer is taken, three times at most.
+fn persevere<T>(terminal: &Terminal, mut attempt: impl FnMut(&Terminal) -> Result<T, Stop>) -> Result<T, Stop> {
+    for _ in 1..ATTEMPTS {
+        match attempt(terminal) {
+            Err(stop @ (Stop::Differ { .. } | Stop::PinLength | Stop::Ceremony(Error::Passphrase(_)))) => {
+                terminal.show(&format!("{stop}. Once more."))?;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt(terminal)
+}
+
+/// A passphrase that a person types, or one that is made for them and typed back; true: it was made.
+fn choose(terminal: &Terminal) -> Result<(Passphrase, bool), Stop> {
+    let question = "Passphrase for the backup (empty: a strong one is made): ";
+    let typed = terminal.ask_secret(question, PASSPHRASE, PASSPHRASE_FLAG)?;
+    if !typed.is_empty() {
+        return Ok((passphrase::normalized(typed.expose_secret())?, false));
+    }
+    let made = passphrase::suggest();
+    terminal.show("Write this down, and keep it apart from the backup file:")?;
+    terminal.show("")?;
+    terminal.show_secret(&made)?;
+    terminal.show("")?;
+    let typed = terminal.ask_secret("Now type it: ", PASSPHRASE, PASSPHRASE_FLAG)?;
+    same(&made, typed, "passphrases")?;
+    Ok((made, true))
+}
+
+fn same(passphrase: &Passphrase, again: SecretBytes, what: &'static str) -> Result<(), Stop> {
+    let again = passphrase::normalized(again.expose_secret())?;
+    match passphrase.expose_secret() == again.expose_secret() {
+        true => Ok(()),
+        false => Err(Stop::Differ { what }),
+    }
+}
+
+fn warn_of_keyboards(passphrase: &Passphrase, terminal: &Terminal) {
+    if passphrase::is_hard_to_type(passphrase) {
+        terminal.warn("the passphrase has characters that not every keyboard can type");
+    }
+}
+
+fn check_pin(pin: Pin) -> Result<Pin, Stop> {
+    match pin.expose_secret().len() {
+        MIN_PIN..=LIMIT => Ok(pin),
+        _ => Err(Stop::PinLength),
+    }
+}
+
+/// PINs for one device. Asks at most once; what was given stays known for the run.
+pub struct Pins<'t> {
+    known: RefCell<Option<Pin>>,
+    source: Option<PathBuf>,
+    credential: String,
+    use_last_try: bool,
+    terminal: &'t Terminal,
+}
+
+impl Pins<'_> {
+    /// Makes a PIN known that was just chosen for a new seal.
+    pub fn know(&self, pin: &Pin) {
+        *self.known.borrow_mut() = Some(pin.duplicate());
+    }
+
+    fn find(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+        let refused = |stop: Stop| match stop {
+            Stop::NoTerminal { .. } | Stop::NoAnswer { .. } => {
+                DeviceError::from(Fault::PinMissing { device: request.device.clone() })
+            }
+            stop => Fault::PinSource(stop.to_string()).into(),
+        };
+        if let Some(path) = &self.source {
+            return from_file("the PIN", path).map(Pin::new).map_err(refused);
+        }
+        if let Some(pin) = credential(&self.credential, "the PIN").map_err(refused)? {
+            return Ok(Pin::new(pin));
+        }
+        let whose = match request.kind {
+            Kind::Pkcs11 => format!("User PIN of {}", request.device),
+            Kind::Tpm => "PIN of the master secret".to_owned(),
+        };
+        let tries = match request.tries_left {
+            Some(left) => format!(" ({left} tries left)"),
+            None => String::new(),
+        };
+        let asked = self.terminal.ask_secret(&format!("{whose}{tries}: "), "the PIN", "--pin-file or --pin-fd");
+        let pin = asked.map_err(refused)?;
+        if pin.is_empty() {
+            return Err(Fault::PinMissing { device: request.device.clone() }.into());
+        }
+        Ok(Pin::new(pin))
+    }
+}
+
+impl PinSource for Pins<'_> {
+    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+        if let Some(pin) = &*self.known.borrow() {
+            return Ok(pin.duplicate());
+        }
+        let pin = self.find(request)?;
+        *self.known.borrow_mut() = Some(pin.duplicate());
+        Ok(pin)
+    }
+
+    fn may_use_last_try(&self) -> bool {
+        self.use_last_try
+    }
+}

@@ -1,0 +1,79 @@
+//! The files and descriptors that secrets are read from: one line, 1 KiB at most, not readable by everybody.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use strongroom::secret::SecretBytes;
+use zeroize::Zeroize;
+
+use crate::report::Stop;
+
+/// Longest secret that a file or descriptor may hold, in bytes.
+pub const LIMIT: usize = 1024;
+
+/// What a pair of flags names; none where neither was given.
+pub fn from_flags(what: &'static str, file: &Option<PathBuf>, fd: Option<i32>) -> Result<Option<SecretBytes>, Stop> {
+    match (file, fd) {
+        (Some(path), _) => from_file(what, path).map(Some),
+        (None, Some(fd)) => from_fd(what, fd).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// systemd's credentials (systemd.exec(5), LoadCredential=).
+pub fn credential(name: &str, what: &'static str) -> Result<Option<SecretBytes>, Stop> {
+    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+    let path = Path::new(&directory).join(name);
+    if path.exists() { from_file(what, &path).map(Some) } else { Ok(None) }
+}
+
+pub fn from_file(what: &'static str, path: &Path) -> Result<SecretBytes, Stop> {
+    let refused = |why: String| Stop::SecretSource { what, from: path.display().to_string(), why };
+    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
+    let found = file.metadata().map_err(|error| refused(error.to_string()))?;
+    if found.is_dir() {
+        return Err(refused("it is a directory".to_owned()));
+    }
+    if found.is_file() && found.mode() & 0o007 != 0 {
+        return Err(refused("everybody can read or write it".to_owned()));
+    }
+    first_line(file.as_fd()).map_err(refused)
+}
+
+#[allow(unsafe_code)]
+fn from_fd(what: &'static str, fd: i32) -> Result<SecretBytes, Stop> {
+    let refused = |why: String| Stop::SecretSource { what, from: format!("descriptor {fd}"), why };
+    if fd < 0 || !Path::new(&format!("/proc/self/fd/{fd}")).exists() {
+        return Err(refused("it is not open".to_owned()));
+    }
+    // SAFETY: the descriptor is open, as was just seen, and nothing here closes it.
+    first_line(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(refused)
+}
+
+/// Reads one line, byte by byte: what follows it may be another secret, for another reader.
+fn first_line(fd: BorrowedFd<'_>) -> Result<SecretBytes, String> {
+    let mut line = SecretBytes::zeroed(LIMIT);
+    let mut len = 0;
+    loop {
+        let mut byte = [0];
+        match rustix::io::read(fd, &mut byte) {
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if len == LIMIT => return Err(format!("its first line is longer than {LIMIT} bytes")),
+            Ok(_) => {
+                line.as_mut()[len] = byte[0];
+                len += 1;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(std::io::Error::from(error).to_string()),
+        }
+        byte.zeroize();
+    }
+    line.truncate(len);
+    if line.is_empty() {
+        return Err("its first line is empty".to_owned());
+    }
+    Ok(line)
+}
