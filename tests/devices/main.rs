@@ -1,0 +1,9 @@
+//! One suite, every device: what the trait promises, kept by each kind of hardware, what only one kind can do, and what
+//! crosses between them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crossing;
+mod pkcs11;
+mod suite;
+mod tpm;
