@@ -1,0 +1,135 @@
+//! Devices that are not there, or not the one.
+
+use crate::common::swtpm::PortPair;
+use crate::snapshot;
+use crate::world::World;
+
+#[test]
+fn a_tpm_that_does_not_answer() {
+    let mut world = World::new();
+    world.tpm.as_mut().unwrap().power_off();
+    let lines = [
+        "derive --generation 1 backups",
+        "generate --yes --passphrase-file pass new.backup",
+        "backup --passphrase-file pass new.backup",
+        "verify --passphrase-file pass payroll.backup",
+        "restore --yes --passphrase-file pass payroll.backup",
+    ];
+    world.all_refused("tpm-off", 3, &lines);
+    // How things stand can be told without it.
+    let status = world.unchanged(|| world.done("status"));
+    snapshot::check("tpm-off-status", &[status]);
+}
+
+#[test]
+fn no_tpm_at_that_address() {
+    let world = World::bare();
+    // Held, so that nobody else listens there.
+    let ports = PortPair::reserve();
+    let line = format!("init --device tpm:{} --passphrase-file pass new.backup", ports.tcti());
+    let shot = world.unchanged(|| world.run(&line));
+    assert_eq!(shot.code, Some(3), "{shot}");
+    snapshot::check_text("tpm-nowhere", &shot.to_string().replace(&ports.command.to_string(), "PORT"));
+    let line = "init --device tpm:device:/dev/tpmrm9 --passphrase-file pass new.backup";
+    world.refused("tpm-no-node", 3, line);
+}
+
+#[test]
+fn no_device_uri() {
+    let world = World::bare();
+    let lines = [
+        "init --device /dev/tpmrm0 new.backup",
+        "init --device tpm:cmd:sh new.backup",
+        "init --device 'pkcs11:token=payroll?pin-value=1234' new.backup",
+        "init --device 'pkcs11:token=a;colour=red' new.backup",
+    ];
+    world.all_refused("device-uri", 2, &lines);
+}
+
+#[test]
+fn a_tpm_that_was_cleared() {
+    let world = World::new();
+    world.tpm.as_ref().unwrap().clear();
+    let lines = ["derive --generation 1 backups", "backup --passphrase-file pass new.backup"];
+    world.all_refused("tpm-cleared", 8, &lines);
+}
+
+#[test]
+fn no_token_matches() {
+    let world = World::fresh_token();
+    let module = world.hsm.as_ref().unwrap().module().display().to_string();
+    let line = format!("init --device pkcs11:token=billing?module-path={module} --passphrase-file pass new.backup");
+    let shot = world.unchanged(|| world.run(&line));
+    assert_eq!(shot.code, Some(3), "{shot}");
+    // The library is named by what it really is: Debian's path to it is a link.
+    let real = std::fs::canonicalize(&module).unwrap().display().to_string();
+    snapshot::check_text("no-token-matches", &shot.to_string().replace(&real, "MODULE").replace(&module, "MODULE"));
+}
+
+#[test]
+fn several_tokens_match() {
+    let world = World::fresh_token();
+    let hsm = world.hsm.as_ref().unwrap();
+    hsm.add_token("payroll");
+    let shot = world.unchanged(|| world.run("init --device $HSM --passphrase-file pass new.backup"));
+    assert_eq!(shot.code, Some(2), "{shot}");
+    // The tokens come in the order of their slots' numbers, which are drawn.
+    snapshot::check("several-tokens-match", &[shot]);
+}
+
+#[test]
+fn a_module_that_is_none() {
+    let world = World::fresh_token();
+    let lines = [
+        "init --device 'pkcs11:token=payroll?module-path=/nowhere/libhsm.so' --passphrase-file pass new.backup",
+        "init --device 'pkcs11:token=payroll?module-name=nowhere' --passphrase-file pass new.backup",
+    ];
+    world.all_refused("no-module", 3, &lines);
+}
+
+#[test]
+fn a_token_that_was_wiped() {
+    let world = World::token();
+    world.hsm.as_ref().unwrap().wipe();
+    let line = "derive --generation 1 --pin-file pin backups";
+    world.refused("token-wiped", 8, line);
+}
+
+#[test]
+fn a_blank_token() {
+    let mut world = World::bare();
+    world.hsm = Some(crate::common::softhsm::SoftHsm::uninitialised());
+    world.refused("token-blank", 8, "init --device $HSM --passphrase-file pass new.backup");
+}
+
+#[test]
+fn device_list_shows_what_is_there() {
+    let mut world = World::fresh();
+    world.hsm = Some(crate::common::softhsm::SoftHsm::new("payroll"));
+    let list = |line: &str| {
+        let mut command = world.command(line);
+        command.env("TPM2TOOLS_TCTI", world.tpm.as_ref().unwrap().tcti());
+        world.unchanged(|| world.run_as(line, command))
+    };
+    let shot = list("device list");
+    assert_eq!(shot.code, Some(0), "{shot}");
+    // Whatever else this machine has: these two are among it.
+    let ours = |line: &&str| line.starts_with("$TPM") || (line.starts_with("pkcs11:") && line.contains("payroll"));
+    let ours: Vec<&str> = shot.stdout.lines().filter(ours).collect();
+    snapshot::check_text("device-list", &(ours.join("\n") + "\n"));
+    let json = &list("device list --json").json()[0];
+    assert_eq!(json["schema"], "strongroom.devices/1");
+    let tpm = world.tpm.as_ref().unwrap().uri();
+    let found = json["devices"].as_array().unwrap().iter().find(|device| device["uri"] == tpm.as_str()).unwrap();
+    assert_eq!(found["description"]["lacks"], serde_json::json!([]), "{found}");
+    assert!(found["trouble"].is_null());
+}
+
+#[test]
+fn nothing_found() {
+    // No TPM tools' variable, and SoftHSM finds no token without its configuration.
+    let world = World::bare();
+    let shot = world.unchanged(|| world.run("device list"));
+    // What a machine has besides is its own affair: only that nothing crashes is the same everywhere.
+    assert!([Some(0), Some(2)].contains(&shot.code), "{shot}");
+}

@@ -1,0 +1,121 @@
+//! PINs: wrong, missing, the last try, locked. swtpm takes three wrong ones.
+
+use crate::snapshot::{self, Shot};
+use crate::world::{PIN, World};
+
+const RIGHT: &str = "derive --generation 1 --pin-file pin backups";
+const WRONG: &str = "derive --generation 1 --pin-file wrong-pin backups";
+
+fn tries_left(world: &World) -> u64 {
+    let status = &world.done("status --json").json()[0];
+    status["devices"][0]["description"]["tries"]["left"].as_u64().unwrap()
+}
+
+#[test]
+fn wrong_pin_up_to_the_last_try_and_beyond() {
+    let world = World::with_pin();
+    world.file("wrong-pin", "1357-seal\n");
+    let step = |line: &str, code: i32, left: u64| -> Shot {
+        let shot = world.unchanged(|| world.run(line));
+        assert_eq!((shot.code, tries_left(&world)), (Some(code), left), "{shot}");
+        shot
+    };
+    let shots = [
+        step(WRONG, 4, 2),
+        step(WRONG, 4, 1),
+        // With one try left nothing is sent, right or wrong.
+        step(RIGHT, 5, 1),
+        step(&format!("{WRONG} --use-last-try"), 4, 0),
+        step(RIGHT, 8, 0),
+        step(&format!("{RIGHT} --use-last-try"), 8, 0),
+    ];
+    snapshot::check("tpm-pin-wrong", &shots);
+    let check = world.run("status --check");
+    assert!(check.stdout.contains("few PIN tries are left"), "{check}");
+}
+
+#[test]
+fn the_last_try_with_the_right_pin() {
+    let world = World::with_pin();
+    world.file("wrong-pin", "1357-seal\n");
+    for _ in 0..2 {
+        assert_eq!(world.run(WRONG).code, Some(4));
+    }
+    let shots = [world.run(RIGHT), world.done(&format!("{RIGHT} --use-last-try"))];
+    assert_eq!(shots[0].code, Some(5));
+    snapshot::check("tpm-pin-last-try", &shots);
+}
+
+#[test]
+fn wrong_pin_at_each_ceremony() {
+    let world = World::with_pin();
+    world.file("wrong-pin", "1357-seal\n");
+    let line = "generate --yes --passphrase-file pass --pin-file wrong-pin new.backup";
+    // The state is as it was, but for the numbers that a commit would raise: not even those.
+    world.refused("tpm-pin-wrong-generate", 4, line);
+    let line = "verify --passphrase-file pass --pin-file wrong-pin payroll.backup";
+    world.refused("tpm-pin-wrong-verify", 4, line);
+}
+
+#[test]
+fn pin_missing() {
+    let world = World::with_pin();
+    let lines = [
+        "derive --generation 1 backups",
+        "backup --passphrase-file pass new.backup",
+        "verify --passphrase-file pass payroll.backup",
+        "generate --yes --passphrase-file pass new.backup",
+    ];
+    world.all_refused("tpm-pin-missing", 2, &lines);
+    assert_eq!(tries_left(&world), 3);
+}
+
+#[test]
+fn pin_too_short_for_a_new_seal() {
+    let world = World::fresh();
+    world.file("short", "123\n");
+    let line = "init --device $TPM --name payroll --with-pin --new-pin-file short --passphrase-file pass new.backup";
+    world.refused("pin-too-short", 5, line);
+}
+
+#[test]
+fn token_pin_wrong() {
+    let world = World::token();
+    world.file("wrong-pin", "4321-user\n");
+    let lines = [WRONG, "backup --passphrase-file pass --pin-file wrong-pin new.backup"];
+    world.all_refused("token-pin-wrong", 4, &lines);
+}
+
+#[test]
+fn token_pin_missing() {
+    let world = World::token();
+    let lines = [
+        "derive --generation 1 backups",
+        "backup --passphrase-file pass new.backup",
+        "verify --passphrase-file pass payroll.backup",
+    ];
+    world.all_refused("token-pin-missing", 2, &lines);
+}
+
+#[test]
+fn token_pin_missing_at_init() {
+    let world = World::fresh_token();
+    let shot = world.run("init --device $HSM --name payroll --passphrase-file pass new.backup");
+    assert_eq!(shot.code, Some(2), "{shot}");
+    assert!(!world.path("new.backup").exists() && !world.path("state/ring.json").exists());
+    // It goes on where that run stopped, and leaves nothing behind.
+    let again = world.done("init --device $HSM --name payroll --pin-file pin --passphrase-file pass new.backup");
+    snapshot::check("token-pin-missing-init", &[shot, again]);
+    assert!(!world.path("state/ring.next.json").exists());
+}
+
+/// The PIN's own words must never come back in what is said.
+#[test]
+fn no_pin_is_ever_said() {
+    let world = World::with_pin();
+    world.file("wrong-pin", "1357-seal\n");
+    for line in [WRONG, RIGHT, "derive --generation 1 --json --pin-file wrong-pin backups"] {
+        let shot = world.run(line);
+        assert!(!shot.to_string().contains("1357-seal") && !shot.to_string().contains(PIN), "{shot}");
+    }
+}

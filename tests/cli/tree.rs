@@ -1,0 +1,69 @@
+//! What a directory holds, so that two moments can be compared.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+/// One line for each file and directory below `root`, sorted: name, mode, owner, and a hash of the content.
+///
+/// The store's lock file is empty and may come and go; SoftHSM rewrites `token.object` at each login.
+pub fn listing(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    walk(root, root, &mut lines);
+    lines.sort();
+    lines
+}
+
+fn walk(root: &Path, directory: &Path, lines: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).expect("a directory of ours") {
+        let path = entry.expect("an entry of it").path();
+        let found = fs::symlink_metadata(&path).expect("a file that stays");
+        let name = path.strip_prefix(root).expect("a path below it").display().to_string();
+        if (name.ends_with("state/lock") && found.len() == 0) || name.ends_with("token.object") {
+            continue;
+        }
+        let content = match found.is_file() {
+            true => hex::encode(Sha256::digest(fs::read(&path).expect("a file of ours"))),
+            false => String::new(),
+        };
+        lines.push(format!("{name} {:o} {}:{} {content}", found.mode(), found.uid(), found.gid()));
+        if found.is_dir() {
+            walk(root, &path, lines);
+        }
+    }
+}
+
+/// Panics with what is different.
+pub fn same(before: &[String], after: &[String]) {
+    let only = |these: &[String], those: &[String], sign: char| -> String {
+        these.iter().filter(|line| !those.contains(line)).map(|line| format!("{sign} {line}\n")).collect()
+    };
+    let difference = only(before, after, '-') + &only(after, before, '+');
+    assert!(difference.is_empty(), "something was changed:\n{difference}");
+}
+
+/// What proves that nothing was changed must see a change.
+#[test]
+fn sees_each_kind_of_change() {
+    let world = crate::world::World::bare();
+    std::fs::create_dir(world.path("state")).unwrap();
+    world.file("state/ring.json", "1");
+    let before = listing(&world.path("."));
+    let changed = |change: &dyn Fn()| {
+        change();
+        let seen = std::panic::catch_unwind(|| same(&before, &listing(&world.path("."))));
+        seen.is_err()
+    };
+    assert!(!changed(&|| drop(world.file("state/lock", ""))));
+    assert!(changed(&|| drop(world.file("state/lock", "1"))));
+    assert!(!changed(&|| drop(world.file("state/lock", ""))));
+    assert!(changed(&|| drop(world.file("state/ring.json", "2"))));
+    assert!(!changed(&|| drop(world.file("state/ring.json", "1"))));
+    assert!(changed(&|| world.chmod("state/ring.json", 0o644)));
+    assert!(!changed(&|| world.chmod("state/ring.json", 0o600)));
+    assert!(changed(&|| drop(world.file("new", ""))));
+    assert!(changed(&|| std::fs::rename(world.path("new"), world.path("state/new")).unwrap()));
+    assert!(!changed(&|| std::fs::remove_file(world.path("state/new")).unwrap()));
+}
