@@ -8,6 +8,7 @@
 
 pub mod child;
 pub mod isolate;
+pub mod outside;
 pub mod proxy;
 pub mod pty;
 pub mod softhsm;
