@@ -30,7 +30,7 @@ use crate::derive::{GenerationId, Source};
 use crate::device::{self, Device, DeviceError, DeviceUri, Fault, Key, NoPin, PinSource, Protection, Root, Tries};
 use crate::durable::{FileError, Shortcomings};
 use crate::passphrase::{Hint, PassphraseError};
-use crate::ring::{DeviceRecord, Generation, Ring, RingError};
+use crate::ring::{BackupRecord, DeviceRecord, Generation, Ring, RingError};
 use crate::secret::{Passphrase, Pin};
 use crate::store::StoreError;
 
@@ -206,6 +206,18 @@ fn tell_shortcomings(shortcomings: Shortcomings, tell: &mut Tell<'_>) {
     }
     if shortcomings.no_directory_sync {
         tell(Step::TargetSyncsNoDirectory {});
+    }
+}
+
+/// The record of a backup that was opened, not proved yet.
+fn record_of(path: &Path, file: &[u8], contents: &Contents, work_factor: u8) -> BackupRecord {
+    BackupRecord {
+        path: absolute(path),
+        sha256: sha256(file),
+        generations: contents.numbers(),
+        work_factor,
+        made: contents.made.at,
+        proved: None,
     }
 }
 

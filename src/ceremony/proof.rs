@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answers, Error, Opened, Place, Step, Tell, absolute, now, sealed, sha256, tell_shortcomings};
+use super::{Answers, Error, Opened, Place, Step, Tell, absolute, now, record_of, sealed, tell_shortcomings};
 use crate::backup::{Contents, Entry, FORMAT, Made};
 use crate::derive::Source;
 use crate::device::Key;
@@ -62,7 +62,6 @@ pub fn write_and_prove(
 ) -> Result<BackupRecord, Error> {
     tell(Step::Working { what: "encrypting the backup" });
     let file = crate::backup::seal(&contents, &answers.passphrase, work_factor).map_err(Error::backup(path))?;
-    let made = contents.made.at;
     // From here on only what comes back from the disk counts.
     drop(contents);
     tell_shortcomings(crate::durable::write_new(path, &file)?, tell);
@@ -81,14 +80,8 @@ pub fn write_and_prove(
             let (number, id) = (generation.number, generation.id);
             tell(Step::GenerationProved { number, id, device: opened.name.clone() });
         }
-        Ok(BackupRecord {
-            path: shown.clone(),
-            sha256: sha256(&file),
-            generations: read.numbers(),
-            work_factor,
-            made,
-            proved: Some(now()),
-        })
+        let record = record_of(path, &file, &read, work_factor);
+        Ok(BackupRecord { proved: Some(now()), ..record })
     })();
     if proved.is_err() {
         // It was made a moment ago by this very run, and must not be mistaken for a backup.

@@ -8,7 +8,7 @@ mod perform;
 use std::path::{Path, PathBuf};
 
 use super::init::pinning;
-use super::{Error, Place, Plan, Step, absolute, look_at, look_at_new, open_backup, serving, sha256};
+use super::{Error, Place, Plan, Step, look_at, look_at_new, open_backup, record_of, serving};
 use crate::backup::{Contents, Entry, Preamble};
 use crate::device::{Description, DeviceUri, Kind};
 use crate::ring::{BackupRecord, Generation, Ring, Role, State};
@@ -85,14 +85,7 @@ impl Restore {
     /// Opens the backup, and states what restoring it will change.
     pub fn open(self, passphrase: &Passphrase) -> Result<RestorePlan, Error> {
         let (contents, agrees, file) = open_backup(&self.path, passphrase)?;
-        let record = BackupRecord {
-            path: absolute(&self.path),
-            sha256: sha256(&file),
-            generations: contents.numbers(),
-            work_factor: self.preamble.work_factor,
-            made: contents.made.at,
-            proved: None,
-        };
+        let record = record_of(&self.path, &file, &contents, self.preamble.work_factor);
         let mut plan = Plan::new("restore", &contents.system.name);
         if !agrees {
             plan.warning("preamble-differs", Step::PreambleDiffers {}.to_string());

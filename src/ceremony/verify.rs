@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Error, Opened, Place, Step, Tell, absolute, generate, now, open_backup, proof, serving, sha256};
+use super::{Error, Opened, Place, Step, Tell, absolute, generate, now, open_backup, proof, record_of, serving};
 use crate::backup::{BackupError, Contents, Preamble};
 use crate::device::PinSource;
 use crate::ring::{BackupRecord, DeviceRecord, Ring, State};
@@ -85,14 +85,8 @@ impl Verify {
                 }
             }
         }
-        let record = BackupRecord {
-            path: absolute(&self.path),
-            sha256: sha256(&file),
-            generations: contents.numbers(),
-            work_factor: self.preamble.work_factor,
-            made: contents.made.at,
-            proved: whole.is_empty().then(now),
-        };
+        let mut record = record_of(&self.path, &file, &contents, self.preamble.work_factor);
+        record.proved = whole.is_empty().then(now);
         self.conclude(&mut ring, record, &contents, &locked, tell)?;
         Ok(Verdict { system: contents.system.name, proved, whole, unproved_because: None })
     }
