@@ -159,3 +159,18 @@ fn colour_only_where_it_is_wanted() {
     assert!(!world.run("status").stderr.contains('\x1b'));
     assert!(world.run("status --color always").stderr.contains('\x1b'));
 }
+
+/// What packages ship: a page for each command, and completions that name them.
+#[test]
+fn man_pages_and_completions() {
+    let world = World::bare();
+    std::fs::create_dir(world.path("man")).unwrap();
+    world.done("man man");
+    let page = world.read("man/strongroom-restore.1");
+    assert!(page.contains(".TH") && page.contains("replace"), "{page}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.run(&format!("completions {shell}")).stdout;
+        assert!(["generate", "restore", "derive"].iter().all(|verb| script.contains(verb)), "{shell}");
+        assert!(!script.contains("ProbeModule"), "{shell}");
+    }
+}
