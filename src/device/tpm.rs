@@ -11,7 +11,7 @@
 //! 1. *Identity*: one TPM2_ReadPublic. Until the storage root key has the pinned Name, nothing else is sent.
 //! 2. *Counters*, where a PIN guards the part: one TPM2_GetCapability. Locked, or the last try: stop.
 //! 3. *PIN*: asked for once, and kept until the TPM refuses it.
-//! 4. *Session*: salted to the pinned key, hiding parameters both ways.
+//! 4. *Session*: one for each connection, salted to the pinned key, hiding parameters both ways.
 //! 5. *Load*, its Name compared, and then the work.
 //!
 //! So an HMAC in a fresh process is ReadPublic, GetCapability (with a PIN), StartAuthSession, Load, HMAC, and two flushes;
@@ -37,7 +37,6 @@ use tss_esapi::handles::KeyHandle;
 
 use self::chip::Chip;
 use self::object::Object;
-use self::session::with_session;
 use super::lock::DeviceLock;
 use super::thread::SentPins;
 use super::uri::{Kind, TpmUri};
@@ -94,6 +93,12 @@ impl Tpm {
             }
             Err(error) if error::is_librarys(&error) => {
                 self.chip = None;
+                Err(error)
+            }
+            Err(error) => {
+                if let Some(chip) = &mut self.chip {
+                    chip.forget();
+                }
                 Err(error)
             }
             done => done,
@@ -181,29 +186,29 @@ impl Tpm {
         let kind = if secret.is_some() { seal::Kind::TakenInExport } else { seal::Kind::BornExport };
         let (chip, root) = self.rooted()?;
         chip.cool_down()?;
-        with_session(&mut chip.context, root, |context, session| {
-            let public = seal::public(kind, &export_guard)?;
-            let born = seal::create(context, root, session, public, &export_auth, secret, qualifier)?;
-            let birth = qualifier.map(|qualifier| born.birth(qualifier)).transpose()?;
-            let export_part = born.object.into_part(export_guard.clone())?;
-            let exported;
-            let secret = match secret {
-                Some(secret) => secret,
-                None => {
-                    let auth = policy::asks_for_pin(&export_guard).then_some(&export_auth);
-                    let object = Object::from_part(&export_part)?;
-                    exported = duplicate::duplicate(context, root, session, object, auth)?;
-                    &exported
-                }
-            };
-            let public = seal::public(seal::Kind::Use, &use_guard)?;
-            let used = seal::create(context, root, session, public, &use_auth, Some(secret), None)?;
-            Ok(Seal {
-                mechanism: MECHANISM.to_owned(),
-                use_part: UsePart(used.object.into_part(use_guard.clone())?),
-                export_part: ExportPart(export_part),
-                birth,
-            })
+        let session = chip.session(root)?;
+        let context = &mut chip.context;
+        let public = seal::public(kind, &export_guard)?;
+        let born = seal::create(context, root, session, public, &export_auth, secret, qualifier)?;
+        let birth = qualifier.map(|qualifier| born.birth(qualifier)).transpose()?;
+        let asks_for_pin = policy::asks_for_pin(&export_guard);
+        let export_part = born.object.into_part(export_guard)?;
+        let exported;
+        let secret = match secret {
+            Some(secret) => secret,
+            None => {
+                let object = Object::from_part(&export_part)?;
+                exported = duplicate::duplicate(context, root, session, object, asks_for_pin.then_some(&export_auth))?;
+                &exported
+            }
+        };
+        let public = seal::public(seal::Kind::Use, &use_guard)?;
+        let used = seal::create(context, root, session, public, &use_auth, Some(secret), None)?;
+        Ok(Seal {
+            mechanism: MECHANISM.to_owned(),
+            use_part: UsePart(used.object.into_part(use_guard)?),
+            export_part: ExportPart(export_part),
+            birth,
         })
     }
 
@@ -214,9 +219,8 @@ impl Tpm {
         let auth = self.auth(&part.guard)?;
         let auth = policy::asks_for_pin(&part.guard).then_some(&auth);
         let (chip, root) = self.rooted()?;
-        let secret = with_session(&mut chip.context, root, |context, session| {
-            duplicate::duplicate(context, root, session, object, auth)
-        })?;
+        let session = chip.session(root)?;
+        let secret = duplicate::duplicate(&mut chip.context, root, session, object, auth)?;
         self.pin_is_proved |= policy::asks_for_pin(&part.guard);
         Ok(secret)
     }

@@ -1,5 +1,6 @@
-//! The connection to a TPM, and what is kept in it between calls: the storage root key's handle, and one part that is
-//! loaded for use, so that a second HMAC under it costs one command.
+//! The connection to a TPM, and what is kept in it between calls: the storage root key's handle, the one session that all
+//! calls share (starting one is a key agreement, the dearest command of most), and one part that is loaded for use, so that
+//! a second HMAC under it costs one command.
 
 use std::str::FromStr;
 
@@ -18,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::told;
 use super::object::Object;
-use super::session::{self, flushed, with_session};
+use super::session::{self, flushed};
 use super::{leftovers, root, seal};
 use crate::device::uri::TpmUri;
 use crate::device::{DeviceError, Fault, Part, Root};
@@ -28,14 +29,14 @@ use crate::secret::{KEY_BYTES, Mac, MasterSecret, SecretBytes};
 pub struct Chip {
     pub context: Context,
     root: Option<KeyHandle>,
+    session: Option<AuthSession>,
     warm: Option<Warm>,
 }
 
-/// A part that is loaded, and the session for it.
+/// A part that is loaded, its auth value set.
 struct Warm {
     part: Part,
     key: KeyHandle,
-    session: AuthSession,
 }
 
 impl Chip {
@@ -47,7 +48,7 @@ impl Chip {
         let conf = TctiNameConf::from_str(&tcti)
             .map_err(|_| Fault::Unreachable(format!("{tcti} is not an address of a TPM")))?;
         let context = Context::new(conf).map_err(|error| DeviceError { fault: unreachable(), ..told(error) })?;
-        Ok(Self { context, root: None, warm: None })
+        Ok(Self { context, root: None, session: None, warm: None })
     }
 
     /// The pinned storage root key, compared once for each connection.
@@ -55,6 +56,14 @@ impl Chip {
         match self.root {
             Some(root) => Ok(root),
             None => Ok(*self.root.insert(root::find_pinned(&mut self.context, pinned)?)),
+        }
+    }
+
+    /// The session that is salted to `root`, the pinned one: started at the first call.
+    pub fn session(&mut self, root: KeyHandle) -> Result<AuthSession, DeviceError> {
+        match self.session {
+            Some(session) => Ok(session),
+            None => Ok(*self.session.insert(session::start(&mut self.context, root)?)),
         }
     }
 
@@ -67,27 +76,19 @@ impl Chip {
     pub fn warm_up(&mut self, root: KeyHandle, part: &Part, auth: &SecretBytes) -> Result<(), DeviceError> {
         let object = Object::from_part(part)?;
         self.cool_down()?;
-        let session = session::start(&mut self.context, root)?;
-        let key = match object.load(&mut self.context, root, session) {
-            Ok(key) => key,
-            Err(error) => return flushed(&mut self.context, session::handle(session), |_| Err(error)),
-        };
-        self.warm = Some(Warm { part: part.clone(), key, session });
+        let session = self.session(root)?;
+        let key = object.load(&mut self.context, root, session)?;
+        self.warm = Some(Warm { part: part.clone(), key });
         let auth = Auth::try_from(auth.expose_secret()).map_err(told)?;
         self.context.tr_set_auth(key.into(), auth).map_err(told)
     }
 
-    /// HMAC under what [`Chip::warm_up`] loaded. After a failure nothing stays loaded.
+    /// HMAC under what [`Chip::warm_up`] loaded.
     pub fn hmac(&mut self, message: &[u8]) -> Result<Mac, DeviceError> {
-        let Some(Warm { key, session, .. }) = self.warm else {
+        let (Some(Warm { key, .. }), Some(session)) = (&self.warm, self.session) else {
             return Err(Fault::Failed("no key is loaded".to_owned()).into());
         };
-        let mac = hmac(&mut self.context, session, key, message);
-        if mac.is_err() {
-            // The first error counts, and a TPM that is gone has nothing to flush.
-            let _ = self.cool_down();
-        }
-        mac
+        hmac(&mut self.context, session, *key, message)
     }
 
     /// HMAC under a secret that the TPM takes in for this one call (TPM 2.0 Part 3, section 12.3: LoadExternal). The
@@ -109,29 +110,34 @@ impl Chip {
             seed_value: Digest::try_from(seed.expose_secret()).map_err(told)?,
             sensitive: SensitiveData::try_from(secret.expose_secret()).map_err(told)?,
         };
-        with_session(&mut self.context, root, |context, session| {
-            let key = context
-                .execute_with_session(Some(session), |context| {
-                    context.load_external(sensitive, public, Hierarchy::Null)
-                })
-                .map_err(told)?;
-            flushed(context, key.into(), |context| hmac(context, session, key, message))
-        })
+        let session = self.session(root)?;
+        let key = self
+            .context
+            .execute_with_session(Some(session), |context| context.load_external(sensitive, public, Hierarchy::Null))
+            .map_err(told)?;
+        flushed(&mut self.context, key.into(), |context| hmac(context, session, key, message))
     }
 
-    /// Flushes what is loaded, if anything is.
+    /// Flushes the part that is loaded, if one is.
     pub fn cool_down(&mut self) -> Result<(), DeviceError> {
         match self.warm.take() {
             None => Ok(()),
-            Some(Warm { key, session, .. }) => flushed(&mut self.context, key.into(), |context| {
-                context.flush_context(session::handle(session)).map_err(told)
-            }),
+            Some(Warm { key, .. }) => self.context.flush_context(key.into()).map_err(told),
+        }
+    }
+
+    /// Flushes all that is kept, whatever comes of it: after a failure nothing of the session or of a key is relied on.
+    pub fn forget(&mut self) {
+        // The first error counts, and a TPM that is gone has nothing to flush.
+        let _ = self.cool_down();
+        if let Some(session) = self.session.take() {
+            let _ = self.context.flush_context(session::handle(session));
         }
     }
 
     /// Frees the slots that dead clients hold, and ours.
     pub fn sweep(&mut self) -> Result<(), DeviceError> {
-        self.cool_down()?;
+        self.forget();
         leftovers::flush(&mut self.context)
     }
 }

@@ -16,18 +16,8 @@ use tss_esapi::structures::SymmetricDefinition;
 use super::error::told;
 use crate::device::{DeviceError, Fault};
 
-/// Runs `work` with an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides
-/// parameters both ways.
-pub fn with_session<T>(
-    context: &mut Context,
-    root: KeyHandle,
-    work: impl FnOnce(&mut Context, AuthSession) -> Result<T, DeviceError>,
-) -> Result<T, DeviceError> {
-    let session = start(context, root)?;
-    flushed(context, handle(session), |context| work(context, session))
-}
-
-/// Starts such a session for a caller that keeps it over several calls, and flushes it itself.
+/// Starts an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides parameters both
+/// ways. [`super::chip::Chip`] keeps it, and flushes it.
 pub fn start(context: &mut Context, root: KeyHandle) -> Result<AuthSession, DeviceError> {
     let session = begin(context, root, SessionType::Hmac)?;
     let (attributes, mask) =
