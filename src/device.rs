@@ -268,14 +268,31 @@ pub fn open<'p>(
     pinned: Option<&Root>,
     pins: &'p dyn PinSource,
 ) -> Result<Box<dyn Device + 'p>, DeviceError> {
-    let uri = uri.clone();
-    let pinned = pinned.cloned();
-    let device = thread::spawn(pins, move |pins| -> Result<Box<dyn Device>, DeviceError> {
+    thread::spawn(pins, opener(uri, pinned)).map(|device| Box::new(device) as Box<dyn Device>)
+}
+
+/// Opens the device that `uri` names as [`open`] does, does one piece of `work` with it, and closes it: the way for a
+/// process that is here for one key. All of it has 30 seconds, a PIN's typing not counted.
+pub fn once<T: Send + 'static>(
+    uri: &DeviceUri,
+    pinned: Option<&Root>,
+    pins: &dyn PinSource,
+    work: impl FnOnce(&mut dyn Device) -> Result<T, DeviceError> + Send + 'static,
+) -> Result<T, DeviceError> {
+    thread::once(pins, opener(uri, pinned), work)
+}
+
+/// What opens the device, on its thread: the one match over the kinds of devices.
+fn opener(
+    uri: &DeviceUri,
+    pinned: Option<&Root>,
+) -> impl FnOnce(thread::SentPins) -> Result<Box<dyn Device>, DeviceError> + Send + 'static {
+    let (uri, pinned) = (uri.clone(), pinned.cloned());
+    move |pins| {
         let lock = lock::hold(&uri)?;
         Ok(match &uri {
             DeviceUri::Tpm(uri) => Box::new(tpm::Tpm::open(uri, pinned, pins, lock)?),
             DeviceUri::Pkcs11(uri) => Box::new(pkcs11::Token::open(uri, pinned, pins, lock)?),
         })
-    })?;
-    Ok(Box::new(device))
+    }
 }

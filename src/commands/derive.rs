@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 use strongroom::bytes;
-use strongroom::ceremony::{Error, Opened, Place, sealed, serving};
+use strongroom::ceremony::{Error, Place, sealed, serving};
 use strongroom::derive::{GenerationId, Label, Length, Source};
+use strongroom::device;
 use strongroom::secret::DerivedKey;
 use strongroom::store::{Store, StoreError};
 use zeroize::Zeroizing;
@@ -29,13 +30,13 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
         None => ring.active().ok_or_else(|| StoreError::NoRing(place.directory.clone()))?,
     };
     let record = serving(&ring);
-    let part = &sealed(generation, &record.id)?.use_part;
+    let part = sealed(generation, &record.id)?.use_part.clone();
     let pins = Given::read(&args.pin, None, None)?.pins(&record.uri, &record.id, terminal);
-    let mut opened = Opened::recorded(record, &pins)?;
-    let key = Source::sealed(opened.device.as_mut(), part, generation.id)
-        .and_then(|mut source| source.key(&label, length))
-        .map_err(|source| Error::Device { device: record.id.clone(), source })?;
-    drop(opened);
+    let (expected, asked) = (generation.id, label.clone());
+    let key = device::once(&record.uri, record.root(), &pins, move |device| {
+        Source::sealed(device, &part, expected)?.key(&asked, length)
+    })
+    .map_err(|source| Error::Device { device: record.id.clone(), source })?;
 
     if terminal.is_json() {
         let text = encoded(&key, args.format);

@@ -2,6 +2,10 @@
 //!
 //! A library that hangs (a network HSM gone, a module in a loop) then fails the call instead of the program. A PIN is
 //! asked for on the *caller's* thread, and the time that a person takes to type it does not count.
+//!
+//! Two ways to use it: [`spawn`] keeps the device open for many calls, a message each; [`once`] is for one piece of work
+//! (a `derive`), done whole on the device's thread: each message costs a change of threads, which on a fast token is
+//! dearer than the call.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -19,16 +23,16 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A PIN source as the device's thread sees it: it may be sent there.
 pub type SentPins = Box<dyn PinSource + Send>;
 
-type Job = Box<dyn FnOnce(&mut dyn Device, &Sender<News>) + Send>;
+type Job = Box<dyn FnOnce(&mut dyn Device) -> Answer + Send>;
 
-/// What the device's thread tells the caller.
-enum News {
+/// What the device's thread tells the caller: that it needs a PIN, or what came of a piece of work.
+enum News<T> {
     PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
-    Opened(Result<(), DeviceError>),
-    Done(Answer),
+    Done(T),
 }
 
 enum Answer {
+    Opened(Result<(), DeviceError>),
     Description(Result<Description, DeviceError>),
     Root(Result<Root, DeviceError>),
     Seal(Result<Seal, DeviceError>),
@@ -39,7 +43,7 @@ enum Answer {
 /// The caller's end.
 pub struct OnThread<'p> {
     jobs: Option<Sender<Job>>,
-    news: Receiver<News>,
+    news: Receiver<News<Answer>>,
     thread: Option<thread::JoinHandle<()>>,
     pins: &'p dyn PinSource,
     deadline: Duration,
@@ -53,61 +57,82 @@ pub fn spawn<'p>(
     let (jobs, inbox) = channel::<Job>();
     let (sender, news) = channel();
     let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
-    let body = move || {
+    let thread = start(move || {
         let mut device = match open(Box::new(asker)) {
             Ok(device) => device,
-            Err(error) => return drop(sender.send(News::Opened(Err(error)))),
+            Err(error) => return drop(sender.send(News::Done(Answer::Opened(Err(error))))),
         };
-        if sender.send(News::Opened(Ok(()))).is_ok() {
+        if sender.send(News::Done(Answer::Opened(Ok(())))).is_ok() {
             for job in inbox {
-                job(device.as_mut(), &sender);
+                let answer = job(device.as_mut());
+                drop(sender.send(News::Done(answer)));
             }
         }
-    };
-    let thread = thread::Builder::new()
-        .name("device".to_owned())
-        .spawn(body)
-        .map_err(|error| Fault::Failed(format!("can't start a thread for the device: {error}")))?;
+    })?;
     let mut caller = OnThread { jobs: Some(jobs), news, thread: Some(thread), pins, deadline: DEADLINE };
-    caller.wait(|news| match news {
-        News::Opened(opened) => Some(opened),
-        _ => None,
-    })??;
+    match caller.wait()? {
+        Answer::Opened(opened) => opened?,
+        _ => return Err(out_of_turn()),
+    }
     Ok(caller)
 }
 
-impl OnThread<'_> {
-    /// Waits for the news that `pick` takes; answers questions for a PIN meanwhile.
-    fn wait<T>(&mut self, pick: impl Fn(News) -> Option<T>) -> Result<T, DeviceError> {
-        loop {
-            match self.news.recv_timeout(self.deadline) {
-                Ok(News::PinNeeded(request, reply)) => drop(reply.send(self.pins.pin(&request))),
-                Ok(news) => {
-                    return pick(news)
-                        .ok_or_else(|| Fault::Failed("the device's thread answered out of turn".to_owned()).into());
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    // The thread may be stuck in a library for ever: leave it behind, and never wait for it again.
-                    self.jobs = None;
-                    self.thread = None;
-                    return Err(Fault::TimedOut { seconds: self.deadline.as_secs() }.into());
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.jobs = None;
-                    return Err(Fault::Failed("the device's thread ended unexpectedly".to_owned()).into());
-                }
+/// Starts a thread, opens a device on it with `open`, does `work`, and closes the device: all within one deadline.
+pub fn once<T: Send + 'static>(
+    pins: &dyn PinSource,
+    open: impl FnOnce(SentPins) -> Result<Box<dyn Device>, DeviceError> + Send + 'static,
+    work: impl FnOnce(&mut dyn Device) -> Result<T, DeviceError> + Send + 'static,
+) -> Result<T, DeviceError> {
+    let (sender, news) = channel();
+    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
+    // The device is closed when the answer is there; the thread's own end is not waited for.
+    start(move || {
+        let done = open(Box::new(asker)).and_then(|mut device| work(device.as_mut()));
+        drop(sender.send(News::Done(done)));
+    })?;
+    hear(&news, pins, DEADLINE)?
+}
+
+fn start(body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, DeviceError> {
+    let started = thread::Builder::new().name("device".to_owned()).spawn(body);
+    started.map_err(|error| Fault::Failed(format!("can't start a thread for the device: {error}")).into())
+}
+
+/// Waits for what the device's thread has done; answers questions for a PIN meanwhile.
+///
+/// Errors with [`Fault::TimedOut`] after `deadline`, and with [`Fault::Failed`] where the thread is gone.
+fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -> Result<T, DeviceError> {
+    loop {
+        match news.recv_timeout(deadline) {
+            Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
+            Ok(News::Done(done)) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Fault::Failed("the device's thread ended unexpectedly".to_owned()).into());
             }
         }
+    }
+}
+
+fn out_of_turn() -> DeviceError {
+    Fault::Failed("the device's thread answered another question".to_owned()).into()
+}
+
+impl OnThread<'_> {
+    fn wait(&mut self) -> Result<Answer, DeviceError> {
+        hear(&self.news, self.pins, self.deadline).inspect_err(|error| {
+            self.jobs = None;
+            if matches!(error.fault, Fault::TimedOut { .. }) {
+                // It may be stuck in a library for ever: leave it behind, and never wait for it again.
+                self.thread = None;
+            }
+        })
     }
 
     fn call(&mut self, job: impl FnOnce(&mut dyn Device) -> Answer + Send + 'static) -> Result<Answer, DeviceError> {
         let gone = || DeviceError::from(Fault::Unreachable("the device stopped answering earlier".to_owned()));
-        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(Box::new(move |device, news| drop(news.send(News::Done(job(device)))))).map_err(|_| gone())?;
-        self.wait(|news| match news {
-            News::Done(answer) => Some(answer),
-            _ => None,
-        })
+        self.jobs.as_ref().ok_or_else(gone)?.send(Box::new(job)).map_err(|_| gone())?;
+        self.wait()
     }
 }
 
@@ -126,7 +151,7 @@ macro_rules! ask {
     ($caller:expr, $variant:ident, $job:expr) => {
         match $caller.call(move |device| Answer::$variant($job(device)))? {
             Answer::$variant(result) => result,
-            _ => Err(Fault::Failed("the device's thread answered another question".to_owned()).into()),
+            _ => Err(out_of_turn()),
         }
     };
 }
@@ -184,12 +209,12 @@ fn borrowed(pin: &Option<Pin>) -> Protection<'_> {
 }
 
 /// The device thread's end of a PIN source.
-struct Asker {
-    news: Sender<News>,
+struct Asker<T> {
+    news: Sender<News<T>>,
     last_try: bool,
 }
 
-impl PinSource for Asker {
+impl<T> PinSource for Asker<T> {
     fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
         let gone = || DeviceError::from(Fault::PinMissing { device: request.device.clone() });
         let (reply, answer) = channel();
@@ -259,6 +284,17 @@ mod tests {
     fn a_pin_is_asked_for_on_the_callers_side() {
         let mut device = spawn(&Known, |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>)).unwrap();
         assert_eq!(fault(device.describe()), Fault::Failed("a PIN of 4 bytes".to_owned()));
+    }
+
+    #[test]
+    fn one_piece_of_work_is_asked_for_its_pin_too() {
+        let open = |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>);
+        assert_eq!(fault(once(&Known, open, |device| device.describe())), Fault::Failed("a PIN of 4 bytes".to_owned()));
+        assert_eq!(once(&NoPin, open, |_| Ok(7)).ok(), Some(7));
+        let unreachable = |_| Err(Fault::Unreachable("nobody there".to_owned()).into());
+        assert_eq!(fault(once(&NoPin, unreachable, |_| Ok(7))), Fault::Unreachable("nobody there".to_owned()));
+        let panics = |device: &mut dyn Device| device.provision(&Intent::random());
+        assert!(matches!(fault(once(&NoPin, open, panics)), Fault::Failed(_)));
     }
 
     #[test]
