@@ -7,10 +7,15 @@
 //! The order that all of them keep: make, back up, re-open, prove, and only then commit; what is old goes last.
 
 mod backup;
+mod crew;
+mod device_add;
+mod device_remove;
+mod device_repair;
 mod generate;
 mod init;
 mod proof;
 mod restore;
+mod sealing;
 mod steps;
 mod verify;
 
@@ -19,6 +24,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 pub use backup::BackupPlan;
+pub use crew::may_be_passed_over;
+pub use device_add::DeviceAddPlan;
+pub use device_remove::DeviceRemovePlan;
+pub use device_repair::DeviceRepairPlan;
 pub use generate::GeneratePlan;
 pub use init::InitPlan;
 pub use restore::{Restore, RestoreOptions, RestorePlan};
@@ -27,10 +36,10 @@ pub use verify::{Verdict, Verify};
 
 use crate::backup::{BackupError, Contents};
 use crate::derive::{GenerationId, Source};
-use crate::device::{self, Device, DeviceError, DeviceUri, Fault, Key, NoPin, PinSource, Protection, Root, Tries};
+use crate::device::{self, Device, DeviceError, DeviceUri, Key, NoPin, PinSource, Root};
 use crate::durable::{FileError, Shortcomings};
 use crate::passphrase::{Hint, PassphraseError};
-use crate::ring::{BackupRecord, DeviceRecord, Generation, Ring, RingError};
+use crate::ring::{BackupRecord, DeviceRecord, Ring, RingError};
 use crate::secret::{Passphrase, Pin};
 use crate::store::StoreError;
 
@@ -44,18 +53,12 @@ pub struct Place {
     pub host: String,
 }
 
-/// What the admin said: given to an execution once the plan was agreed to.
+/// What the admin said of a new backup: given to an execution once the plan was agreed to.
 pub struct Answers {
     pub passphrase: Passphrase,
     pub hint: Hint,
     /// What shall guard new seals on a TPM; none: nothing beyond the TPM.
     pub new_pin: Option<Pin>,
-}
-
-impl Answers {
-    fn protection(&self) -> Protection<'_> {
-        self.new_pin.as_ref().map_or(Protection::None, Protection::Pin)
-    }
 }
 
 /// Why a ceremony did not happen, or stopped.
@@ -81,6 +84,22 @@ pub enum Error {
     NotMaster { system: String, master: String },
     #[error("the backup is of system {theirs}, the ring in {} of system {ours}", directory.display())]
     OtherSystem { directory: PathBuf, ours: String, theirs: String },
+    #[error("{device}: {source}")]
+    Absent { device: String, source: DeviceError },
+    #[error("the ring has no device {0}")]
+    NoSuchDevice(String),
+    #[error("{device} is not in service: its adding was cut off")]
+    NotInService { device: String, uri: String },
+    #[error("no device is left to do it")]
+    NobodyLeft,
+    #[error("no device holds generation {0}")]
+    NowhereToBeHad(u32),
+    #[error("{asked} is in the ring already, as {device}")]
+    DeviceKnown { device: String, asked: String },
+    #[error("{} {} sealed on {device} alone", crate::text::generations(numbers), if numbers.len() == 1 { "is" } else { "are" })]
+    OnlyThere { device: String, numbers: Vec<u32> },
+    #[error("{0} is the ring's last device")]
+    LastDevice(String),
     #[error("the ring's seals are on {theirs}, not on {asked}")]
     OtherDevice { theirs: String, asked: String },
     #[error("a PIN for the secret is a TPM's: on a token the user PIN guards all that it holds")]
@@ -146,22 +165,6 @@ fn look_at_new(name: &str, uri: &DeviceUri) -> Result<device::Description, Error
     Ok(description)
 }
 
-/// Looks at the ring's device, without a PIN: reachable, the one that was pinned, and not locked where the ring's secret
-/// needs a PIN.
-fn look_at(ring: &Ring) -> Result<device::Description, Error> {
-    let record = serving(ring);
-    let mut opened = Opened::recorded(record, &NoPin)?;
-    let description = opened.device.describe().map_err(Error::device(&record.id))?;
-    if let Some(Tries { left: Some(0), recovery_seconds, .. }) = description.tries
-        && ring.asks_for_pin(&record.id)
-    {
-        let wait_seconds = recovery_seconds.map(u64::from);
-        let locked = Fault::LockedOut { device: description.name(), wait_seconds };
-        return Err(Error::device(&record.id)(locked.into()));
-    }
-    Ok(description)
-}
-
 /// Only the master makes generations.
 fn only_master(ring: &Ring) -> Result<(), Error> {
     match ring.role {
@@ -170,16 +173,6 @@ fn only_master(ring: &Ring) -> Result<(), Error> {
             Err(Error::NotMaster { system: ring.system.name.clone(), master: ring.master.clone() })
         }
     }
-}
-
-/// The device of this ring that serves. Several devices in one ring come later; the first is the one.
-pub fn serving(ring: &Ring) -> &DeviceRecord {
-    &ring.devices[0]
-}
-
-/// A generation's seal on a device.
-pub fn sealed<'r>(generation: &'r Generation, device: &str) -> Result<&'r device::Seal, Error> {
-    generation.seal_on(device).ok_or(Error::NoGeneration(generation.number))
 }
 
 /// This moment, to the second.

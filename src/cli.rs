@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -122,12 +123,16 @@ pub struct Init {
     after_long_help = "\
 Examples:
   strongroom generate /mnt/usb/payroll-2.backup
-  strongroom generate --yes --passphrase-file /run/keys/passphrase /mnt/usb/payroll-2.backup"
+  strongroom generate --yes --passphrase-file /run/keys/passphrase /mnt/usb/payroll-2.backup
+  strongroom generate --leave-behind hsm1 /mnt/usb/payroll-2.backup      while hsm1 is away"
 )]
 pub struct Generate {
     /// The backup file to be made; it must not exist
     #[arg(value_name = "BACKUP_FILE")]
     pub file: PathBuf,
+    /// A device of the ring that is not there and gets no seal, until `device repair`
+    #[arg(long, value_name = "DEVICE")]
+    pub leave_behind: Vec<String>,
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]
@@ -196,6 +201,9 @@ pub struct Restore {
     /// On a ring of the same system: make the backup's active generation the active one
     #[arg(long)]
     pub activate: bool,
+    /// A device of the ring that is not there and gets no seal, until `device repair`
+    #[arg(long, value_name = "DEVICE", conflicts_with = "replace")]
+    pub leave_behind: Vec<String>,
     /// Guard the restored secret with a PIN of its own (TPM only)
     #[arg(long)]
     pub with_pin: bool,
@@ -261,8 +269,78 @@ pub enum Format {
 pub enum Device {
     /// List the TPMs and tokens that are there, and what each can do
     ///
-    /// Tokens are those of p11-kit's modules; each module is looked at in a process of its own.
+    /// Tokens are those of p11-kit's modules; each module is looked at in a process of its own. Devices of the ring are
+    /// marked with the names that they have there.
     List,
+    Add(DeviceAdd),
+    Remove(DeviceRemove),
+    Repair(DeviceRepair),
+    Retry(DeviceRetry),
+}
+
+/// Add a device to the ring: every generation is sealed on it too, and it serves when another doesn't
+///
+/// Moving from a TPM to an HSM is `device add`, then `device remove`.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom device add 'pkcs11:token=payroll'
+  strongroom device add --with-pin tpm:
+  strongroom device add --yes --pin-file hsm1=/run/keys/hsm1 --pin-file hsm2=/run/keys/hsm2 'pkcs11:token=second'")]
+pub struct DeviceAdd {
+    /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512)
+    #[arg(value_name = "URI")]
+    pub uri: String,
+    /// Guard the secret on it with a PIN of its own (TPM only)
+    #[arg(long)]
+    pub with_pin: bool,
+    #[command(flatten)]
+    pub new_pin: NewPin,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Remove a device from the ring, once every generation was shown to be served by another
+///
+/// Says what it can erase and what it can't: a token's wrapping keys are destroyed, a TPM can't revoke a copied seal.
+#[derive(Args)]
+#[command(after_long_help = "\
+Example:
+  strongroom device remove tpm1")]
+pub struct DeviceRemove {
+    /// The device, by its name in the ring
+    #[arg(value_name = "DEVICE")]
+    pub id: String,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Bring a device up to date: generations that it lacks, and seals on it that don't open
+#[derive(Args)]
+#[command(after_long_help = "\
+Example:
+  strongroom device repair hsm1")]
+pub struct DeviceRepair {
+    /// The device, by its name in the ring
+    #[arg(value_name = "DEVICE")]
+    pub id: String,
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// Forget that a device refused a PIN: its file or credential is tried again
+#[derive(Args)]
+#[command(after_long_help = "\
+Example:
+  strongroom device retry hsm1")]
+pub struct DeviceRetry {
+    /// The device, by its name in the ring
+    #[arg(value_name = "DEVICE")]
+    pub id: String,
 }
 
 #[derive(Args)]
@@ -303,15 +381,38 @@ pub struct NewPassphrase {
 #[derive(Args)]
 #[command(next_help_heading = "PIN")]
 pub struct PinArgs {
-    /// Read the PIN from the first line of a file
-    #[arg(long, value_name = "FILE", conflicts_with = "pin_fd")]
-    pub pin_file: Option<PathBuf>,
+    /// Read the PIN from the first line of a file; once for each device, where several ask: tpm1=FILE
+    #[arg(long, value_name = "[DEVICE=]FILE", conflicts_with = "pin_fd")]
+    pub pin_file: Vec<OfDevice<PathBuf>>,
     /// Read the PIN from a line of an open descriptor (before the passphrase's line, where both use it)
-    #[arg(long, value_name = "FD")]
-    pub pin_fd: Option<i32>,
+    #[arg(long, value_name = "[DEVICE=]FD")]
+    pub pin_fd: Vec<OfDevice<i32>>,
     /// Send a PIN even where the device takes only one more wrong one before it locks
     #[arg(long)]
     pub use_last_try: bool,
+}
+
+/// Something for one device, or for the one that needs it: `tpm1=/run/pin` or `/run/pin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfDevice<T> {
+    pub device: Option<String>,
+    pub what: T,
+}
+
+impl<T: FromStr> FromStr for OfDevice<T> {
+    type Err = T::Err;
+
+    /// What stands before `=` is a device only where it looks like the name of one: paths may hold a `=` too.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |name: &str| {
+            let number = name.strip_prefix("tpm").or_else(|| name.strip_prefix("hsm"));
+            number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        match text.split_once('=').filter(|(name, _)| is_name(name)) {
+            Some((name, what)) => Ok(Self { device: Some(name.to_owned()), what: what.parse()? }),
+            None => Ok(Self { device: None, what: text.parse()? }),
+        }
+    }
 }
 
 /// Where the PIN of a new seal comes from.

@@ -3,6 +3,7 @@
 mod backup;
 mod derive;
 mod device;
+mod devices;
 mod generate;
 mod init;
 mod paper;
@@ -30,7 +31,11 @@ pub fn run(cli: Cli, terminal: &Terminal) -> Result<(), Stop> {
         Command::Restore(args) => restore::run(args, &place, terminal),
         Command::Status(args) => status::run(&args, &place, terminal),
         Command::Derive(args) => derive::run(args, &place, terminal),
-        Command::Device(Device::List) => device::list(terminal),
+        Command::Device(Device::List) => device::list(&place, terminal),
+        Command::Device(Device::Add(args)) => devices::add(args, &place, terminal),
+        Command::Device(Device::Remove(args)) => devices::remove(args, &place, terminal),
+        Command::Device(Device::Repair(args)) => devices::repair(args, &place, terminal),
+        Command::Device(Device::Retry(args)) => devices::retry(&args, &place, terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),

@@ -44,6 +44,10 @@ pub trait Device {
     /// Lets the secret out, under `kek`. Takes the export part alone: a use part can't be exported.
     fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError>;
 
+    /// Destroys what [`Device::provision`] made for this ring alone, as far as it is there: a token's two wrapping keys, which
+    /// ends every seal under them. False where nothing was: a TPM's storage root key is others' as well.
+    fn retire(&mut self, intent: &Intent) -> Result<bool, DeviceError>;
+
     /// Takes a secret in, and seals it. The new seal is not proved: callers compare its id.
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError>;
 }
@@ -157,6 +161,19 @@ pub enum Root {
 }
 
 impl Root {
+    /// Whether what a device says of itself is what was pinned: nothing that it says was authenticated.
+    pub fn is_of(&self, device: &Description) -> bool {
+        match self {
+            Root::Tpm { name, .. } => device.kind == Kind::Tpm && device.root.as_deref() == Some(&hex::encode(&name.0)),
+            Root::Pkcs11 { token, .. } => {
+                device.serial.as_deref() == Some(&token.serial)
+                    && device.label.as_deref() == Some(&token.label)
+                    && device.manufacturer == token.manufacturer
+                    && device.model == token.model
+            }
+        }
+    }
+
     /// A short public name for this very device: `SHA256:` and the hash of what is pinned. Goes into backups.
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};
@@ -237,6 +254,13 @@ pub trait PinSource {
     fn may_use_last_try(&self) -> bool;
 }
 
+/// Where the PINs of several devices come from: for each the source of its own, since a PIN that is tried on another device
+/// burns a try there.
+pub trait PinSources {
+    /// The source for the device that the ring calls `device`.
+    fn of(&self, device: &str) -> &dyn PinSource;
+}
+
 /// What a [`PinSource`] is told, for its prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinRequest {
@@ -256,6 +280,12 @@ impl PinSource for NoPin {
 
     fn may_use_last_try(&self) -> bool {
         false
+    }
+}
+
+impl PinSources for NoPin {
+    fn of(&self, _: &str) -> &dyn PinSource {
+        self
     }
 }
 

@@ -51,6 +51,10 @@ pub enum Stop {
     NotText { what: &'static str },
     #[error("{what} in {from} can't be used: {why}")]
     SecretSource { what: &'static str, from: String, why: String },
+    #[error("several devices may ask for a PIN: {devices}")]
+    WhosePin { devices: String },
+    #[error("a PIN was given for {0}, which takes no part in this")]
+    NoSuchPin(String),
     #[error("the two {what} differ")]
     Differ { what: &'static str },
     #[error("the PIN must have 4 to 1,024 bytes")]

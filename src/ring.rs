@@ -4,6 +4,7 @@
 //! secret: seals are ciphertext that only their device can use. Every change goes through a method that keeps the rules,
 //! and [`Ring::check`] looks at all of them, after reading and before writing.
 
+mod devices;
 mod rules;
 
 use std::fmt;
@@ -239,16 +240,6 @@ impl Ring {
         self.generations.iter().find(|generation| generation.id == id)
     }
 
-    pub fn device(&self, id: &str) -> Option<&DeviceRecord> {
-        self.devices.iter().find(|device| device.id == id)
-    }
-
-    /// Whether what a device keeps of this ring asks for a PIN.
-    pub fn asks_for_pin(&self, device: &str) -> bool {
-        let mut seals = self.generations.iter().filter_map(|generation| generation.seal_on(device));
-        seals.any(|seal| !matches!(seal.use_part.0.guard, Guard::None {}))
-    }
-
     /// The number that the next generation gets.
     pub fn next_number(&self) -> Result<u32, RingError> {
         if self.generations.len() >= MAX_GENERATIONS {
@@ -328,18 +319,6 @@ impl Ring {
                 self.backups.push(record);
             }
         }
-    }
-
-    /// A name for one more device: the first of `tpm1`, `tpm2` ... or `hsm1` ... that is free.
-    pub fn device_name(kind: Kind, taken: &[DeviceRecord]) -> String {
-        let stem = match kind {
-            Kind::Tpm => "tpm",
-            Kind::Pkcs11 => "hsm",
-        };
-        (1..)
-            .map(|number| format!("{stem}{number}"))
-            .find(|name| taken.iter().all(|device| device.id != *name))
-            .expect("there are fewer devices than numbers")
     }
 }
 
@@ -536,12 +515,5 @@ pub(crate) mod tests {
         assert_eq!(ring.backups, [record("/mnt/a", 1, Some(now()))], "a copy elsewhere is the same backup");
         ring.note_backup(record("/mnt/a", 2, None));
         assert_eq!(ring.backups, [record("/mnt/a", 2, None)], "another file at that path replaces it");
-    }
-
-    #[test]
-    fn devices_get_the_first_free_name() {
-        let ring = founding();
-        assert_eq!(Ring::device_name(Kind::Tpm, &ring.devices), "tpm2");
-        assert_eq!(Ring::device_name(Kind::Pkcs11, &ring.devices), "hsm1");
     }
 }

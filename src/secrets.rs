@@ -1,19 +1,19 @@
 //! Where secrets come from: files and descriptors that flags name, `pin-source`, systemd credentials, and the terminal,
 //! in this order. Never arguments, never the environment.
 
+mod keyring;
 mod source;
 
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use source::{LIMIT, credential, from_file, from_flags};
+pub use keyring::{Asker, Keyring, key_of};
+use source::{LIMIT, Read, credential, from_fd, from_file, from_flags};
 
 use strongroom::ceremony::Error;
-use strongroom::device::{DeviceError, DeviceUri, Fault, Kind, PinRequest, PinSource};
 use strongroom::passphrase::{self, Hint};
 use strongroom::secret::{Passphrase, Pin, SecretBytes};
 
-use crate::cli::{NewPassphrase, NewPin, PassphraseArgs, PinArgs};
+use crate::cli::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PinArgs};
 use crate::report::Stop;
 use crate::terminal::Terminal;
 
@@ -28,7 +28,7 @@ const NEW_PIN_FLAG: &str = "--new-pin-file or --new-pin-fd";
 /// What the flags name, read at once: one descriptor may serve several, a line each, PIN first.
 #[derive(Default)]
 pub struct Given {
-    pin: Option<Pin>,
+    pins: Vec<OfDevice<Read>>,
     new_pin: Option<Pin>,
     passphrase: Option<SecretBytes>,
     hint: Option<Hint>,
@@ -38,7 +38,12 @@ pub struct Given {
 impl Given {
     pub fn read(pin: &PinArgs, new_pin: Option<&NewPin>, passphrase: Option<&PassphraseArgs>) -> Result<Self, Stop> {
         let mut given = Self { use_last_try: pin.use_last_try, ..Self::default() };
-        given.pin = from_flags("the PIN", &pin.pin_file, pin.pin_fd)?.map(Pin::new);
+        for OfDevice { device, what } in &pin.pin_file {
+            given.pins.push(OfDevice { device: device.clone(), what: from_file("the PIN", what)? });
+        }
+        for OfDevice { device, what } in &pin.pin_fd {
+            given.pins.push(OfDevice { device: device.clone(), what: from_fd("the PIN", *what)? });
+        }
         if let Some(args) = new_pin {
             given.new_pin = from_flags("the new PIN", &args.new_pin_file, args.new_pin_fd)?.map(Pin::new);
         }
@@ -59,7 +64,7 @@ impl Given {
         let bytes = match self.passphrase.take() {
             Some(bytes) => bytes,
             None => match credential("strongroom.passphrase", PASSPHRASE)? {
-                Some(bytes) => bytes,
+                Some(read) => read.bytes,
                 None => terminal.ask_secret("Passphrase: ", PASSPHRASE, PASSPHRASE_FLAG)?,
             },
         };
@@ -72,7 +77,7 @@ impl Given {
         let given_hint = self.hint.take();
         let bytes = match self.passphrase.take() {
             Some(bytes) => Some(bytes),
-            None => credential("strongroom.passphrase", PASSPHRASE)?,
+            None => credential("strongroom.passphrase", PASSPHRASE)?.map(|read| read.bytes),
         };
         if let Some(bytes) = bytes {
             let (passphrase, hint) = (passphrase::normalized(bytes.expose_secret())?, given_hint.unwrap_or_default());
@@ -116,19 +121,14 @@ impl Given {
         })
     }
 
-    /// The source of PINs for one device: what was given, else `pin-source`, else a credential, else the terminal.
-    pub fn pins<'t>(self, uri: &DeviceUri, device: &str, terminal: &'t Terminal) -> Pins<'t> {
-        let source = match uri {
-            DeviceUri::Pkcs11(uri) => uri.pin_source().map(Path::to_owned),
-            DeviceUri::Tpm(_) => None,
-        };
-        Pins {
-            known: RefCell::new(self.pin),
-            source,
-            credential: format!("strongroom.pin.{device}"),
-            use_last_try: self.use_last_try,
-            terminal,
-        }
+    /// The sources of PINs for the devices that a command may use.
+    pub fn keyring<'t>(
+        &mut self,
+        devices: Vec<Asker>,
+        directory: &Path,
+        terminal: &'t Terminal,
+    ) -> Result<Keyring<'t>, Stop> {
+        Keyring::new(std::mem::take(&mut self.pins), devices, self.use_last_try, directory, terminal)
     }
 }
 
@@ -180,65 +180,5 @@ fn check_pin(pin: Pin) -> Result<Pin, Stop> {
     match pin.expose_secret().len() {
         MIN_PIN..=LIMIT => Ok(pin),
         _ => Err(Stop::PinLength),
-    }
-}
-
-/// PINs for one device. Asks at most once; what was given stays known for the run.
-pub struct Pins<'t> {
-    known: RefCell<Option<Pin>>,
-    source: Option<PathBuf>,
-    credential: String,
-    use_last_try: bool,
-    terminal: &'t Terminal,
-}
-
-impl Pins<'_> {
-    /// Makes a PIN known that was just chosen for a new seal.
-    pub fn know(&self, pin: &Pin) {
-        *self.known.borrow_mut() = Some(pin.duplicate());
-    }
-
-    fn find(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
-        let refused = |stop: Stop| match stop {
-            Stop::NoTerminal { .. } | Stop::NoAnswer { .. } => {
-                DeviceError::from(Fault::PinMissing { device: request.device.clone() })
-            }
-            stop => Fault::PinSource(stop.to_string()).into(),
-        };
-        if let Some(path) = &self.source {
-            return from_file("the PIN", path).map(Pin::new).map_err(refused);
-        }
-        if let Some(pin) = credential(&self.credential, "the PIN").map_err(refused)? {
-            return Ok(Pin::new(pin));
-        }
-        let whose = match request.kind {
-            Kind::Pkcs11 => format!("User PIN of {}", request.device),
-            Kind::Tpm => "PIN of the master secret".to_owned(),
-        };
-        let tries = match request.tries_left {
-            Some(left) => format!(" ({left} tries left)"),
-            None => String::new(),
-        };
-        let asked = self.terminal.ask_secret(&format!("{whose}{tries}: "), "the PIN", "--pin-file or --pin-fd");
-        let pin = asked.map_err(refused)?;
-        if pin.is_empty() {
-            return Err(Fault::PinMissing { device: request.device.clone() }.into());
-        }
-        Ok(Pin::new(pin))
-    }
-}
-
-impl PinSource for Pins<'_> {
-    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
-        if let Some(pin) = &*self.known.borrow() {
-            return Ok(pin.duplicate());
-        }
-        let pin = self.find(request)?;
-        *self.known.borrow_mut() = Some(pin.duplicate());
-        Ok(pin)
-    }
-
-    fn may_use_last_try(&self) -> bool {
-        self.use_last_try
     }
 }

@@ -1,16 +1,19 @@
 //! How things stand: the ring, its devices as they answer now, its backups, and what needs attention. Asks for no PIN,
 //! changes nothing.
 
+mod devices;
+
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::backup::LOW_WORK_FACTOR;
-use crate::ceremony::{Error, Opened, Place, Statement};
+pub use devices::{DeviceStatus, SealState, SealStatus};
+
+use crate::ceremony::{Error, Place, Statement};
 use crate::derive::GenerationId;
-use crate::device::{Description, NoPin};
-use crate::ring::{DeviceRecord, Generation, Ring, Role, State, System};
+use crate::ring::{Generation, Ring, Role, State, System};
 use crate::store::{Store, StoreError, same_disk};
 
 /// A drill older than this is nagged about, in days.
@@ -39,18 +42,6 @@ pub struct Active {
     pub id: GenerationId,
     pub short_id: String,
     pub age_days: i64,
-}
-
-#[derive(Debug, Serialize)]
-pub struct DeviceStatus {
-    pub id: String,
-    pub uri: String,
-    /// `ready`, or why not.
-    pub state: String,
-    pub reachable: bool,
-    pub fingerprint: Option<String>,
-    pub description: Option<Description>,
-    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,7 +96,9 @@ impl Status {
             );
             warnings.push(Statement { id: "pending", text });
         }
-        let devices: Vec<DeviceStatus> = ring.devices.iter().map(|record| look(record, &ring, &mut warnings)).collect();
+        let refusals = store.refusals()?;
+        let look = |record| devices::look(record, &ring, &refusals, &mut warnings);
+        let devices: Vec<DeviceStatus> = ring.devices.iter().map(look).collect();
         judge_backups(&ring, place, now, &mut warnings);
         let active = ring.active().map(|generation| Active {
             number: generation.number,
@@ -163,49 +156,6 @@ fn of_generation(generation: &Generation) -> GenerationStatus {
         restored: generation.restored,
         pin: generation.has_pin(),
     }
-}
-
-/// A device as it answers now: is it there, is it the one, can its PIN still be tried.
-fn look(record: &DeviceRecord, ring: &Ring, warnings: &mut Vec<Statement>) -> DeviceStatus {
-    // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
-    let pin = ring.asks_for_pin(&record.id);
-    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
-        opened.device.describe().map_err(|source| Error::Device { device: record.id.clone(), source })
-    });
-    let mut status = DeviceStatus {
-        id: record.id.clone(),
-        uri: record.uri.to_string(),
-        state: "ready".to_owned(),
-        reachable: looked.is_ok(),
-        fingerprint: record.root().map(crate::device::Root::fingerprint),
-        description: None,
-        notes: Vec::new(),
-    };
-    match looked {
-        Ok(description) => {
-            if let Some(tries) = description.tries.filter(|_| pin) {
-                match tries.left {
-                    Some(0) => status.state = "locked: too many wrong PINs".to_owned(),
-                    Some(left) => status.state = format!("ready, {left} PIN tries left"),
-                    None => {}
-                }
-                if tries.low || tries.left.is_some_and(|left| left <= 1) {
-                    let text = format!("{}: few PIN tries are left before it locks", record.id);
-                    warnings.push(Statement { id: "tries-low", text });
-                }
-            }
-            status.notes.clone_from(&description.notes);
-            status.description = Some(description);
-        }
-        Err(error) => {
-            status.state = match &error {
-                Error::Device { source, .. } => source.fault.to_string(),
-                other => other.to_string(),
-            };
-            warnings.push(Statement { id: "device", text: error.to_string() });
-        }
-    }
-    status
 }
 
 fn judge_backups(ring: &Ring, place: &Place, now: Timestamp, warnings: &mut Vec<Statement>) {

@@ -4,12 +4,15 @@
 //! ring.json          the ring that serves: it has an active generation
 //! ring.next.json     a ring that is being founded (init, restore): no active generation yet
 //! lock               held by whoever changes something; empty
-//! history/           the last rings, by their commit number
+//! history/           copies of the last rings, by their commit number; the one that serves is among them
+//! refused.json       which PIN sources were refused
 //! replaced/          other systems' rings that `restore --replace` put aside
 //! ```
 //!
 //! A commit is a rename; readers take no lock. A founding ring becomes the ring in the same rename that makes it
 //! complete, so there is never a moment without the old one or the new one.
+
+mod history;
 
 use std::fs::Metadata;
 use std::os::fd::OwnedFd;
@@ -20,7 +23,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+pub use history::Current;
+
 use crate::durable::{Directory, FileError};
+use crate::refusals::Refusals;
 use crate::ring::{Ring, RingError};
 
 /// Largest ring, in bytes.
@@ -31,10 +37,9 @@ pub const DEFAULT_DIRECTORY: &str = "/var/lib/strongroom";
 const RING: &str = "ring.json";
 const FOUNDING: &str = "ring.next.json";
 const LOCK: &str = "lock";
+const REFUSED: &str = "refused.json";
+const MAX_REFUSED: u64 = 1 << 20;
 const HISTORY: &str = "history";
-const REPLACED: &str = "replaced";
-/// How many former rings are kept.
-const KEPT: usize = 16;
 
 /// Why the state can't be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,8 @@ pub enum StoreError {
     ForeignFile(PathBuf),
     #[error("there is no ring in {}", .0.display())]
     NoRing(PathBuf),
+    #[error("the ring in {} is missing, and its history is there", .0.display())]
+    Lost(PathBuf),
     #[error("another strongroom is changing the ring in {}", .0.display())]
     Busy(PathBuf),
     #[error("the ring was changed by another strongroom in the meantime")]
@@ -130,14 +137,22 @@ impl Store {
 
     /// The ring that serves, or an error that says there is none.
     pub fn ring(&self) -> Result<Ring, StoreError> {
-        self.read()?.ok_or_else(|| StoreError::NoRing(self.path().to_owned()))
+        match self.read()? {
+            Some(ring) => Ok(ring),
+            None if self.last_good()?.is_some() => Err(StoreError::Lost(self.path().to_owned())),
+            None => Err(StoreError::NoRing(self.path().to_owned())),
+        }
     }
 
     /// What a founding that was cut off left behind; none where that ring was completed after all.
     pub fn founding(&self) -> Result<Option<Ring>, StoreError> {
         let Some(founding) = self.parse(FOUNDING)? else { return Ok(None) };
-        let completed =
-            self.read()?.is_some_and(|ring| ring.system.id == founding.system.id && ring.commit > founding.commit);
+        let completed = match self.read() {
+            Ok(ring) => ring.is_some_and(|ring| ring.system.id == founding.system.id && ring.commit > founding.commit),
+            // One that is damaged says nothing of it.
+            Err(StoreError::Ring { .. }) => false,
+            Err(error) => return Err(error),
+        };
         Ok((!completed).then_some(founding))
     }
 
@@ -153,14 +168,28 @@ impl Store {
         }
     }
 
+    /// What is remembered of refused PINs. A memory that can't be read is none: it must not keep anybody from the ring.
+    pub fn refusals(&self) -> Result<Refusals, StoreError> {
+        let text = self.directory.read(REFUSED, MAX_REFUSED, |_, _| Ok(()))?;
+        Ok(text.and_then(|text| Refusals::parse(&text)).unwrap_or_default())
+    }
+
+    /// Changes what is remembered of refused PINs.
+    pub fn change_refusals(&self, change: impl FnOnce(&mut Refusals)) -> Result<(), StoreError> {
+        let _locked = self.lock()?;
+        let before = self.refusals()?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after != before {
+            self.directory.replace(REFUSED, &after.print())?;
+        }
+        Ok(())
+    }
+
     fn parse(&self, name: &str) -> Result<Option<Ring>, StoreError> {
         let mut loose = Ok(());
         let content = self.directory.read(name, MAX_RING, |path, found| {
-            loose = if found.uid() == geteuid().as_raw() {
-                private(path, found, 0o600)
-            } else {
-                Err(StoreError::ForeignFile(path.to_owned()))
-            };
+            loose = owned_and_private(path, found, 0o600);
             Ok(())
         })?;
         loose?;
@@ -177,8 +206,8 @@ impl Locked<'_> {
         self.store
     }
 
-    /// Makes `ring` the state: the commit point of every ceremony. A founded ring replaces the one that serves, which
-    /// goes into the history; one that is still being founded is kept beside it.
+    /// Makes `ring` the state: the commit point of every ceremony. A founded ring replaces the one that serves, and is
+    /// copied into the history; one that is still being founded is kept beside it.
     ///
     /// `ring.commit` is raised. What was written is read back and compared.
     pub fn commit(&self, ring: &mut Ring) -> Result<(), StoreError> {
@@ -186,9 +215,6 @@ impl Locked<'_> {
         let name = if ring.is_founded() { RING } else { FOUNDING };
         let path = || self.store.path().join(name);
         ring.check().map_err(|source| StoreError::Ring { path: path(), source })?;
-        if ring.is_founded() {
-            self.keep()?;
-        }
         self.store.directory.replace(name, &ring.print())?;
         let read_back = self.store.parse(name)?;
         if read_back.as_ref() != Some(ring) {
@@ -196,6 +222,7 @@ impl Locked<'_> {
             return Err(StoreError::Ring { path: path(), source });
         }
         if ring.is_founded() {
+            self.keep(ring)?;
             self.abandon_founding()?;
         }
         Ok(())
@@ -206,47 +233,19 @@ impl Locked<'_> {
         self.store.directory.remove(FOUNDING)?;
         Ok(self.store.directory.sync()?)
     }
-
-    /// Puts the ring of another system, or of another device, where `restore --replace` leaves it. Gives its new path.
-    pub fn put_aside(&self, ring: &Ring) -> Result<PathBuf, StoreError> {
-        let replaced = self.subdirectory(REPLACED)?;
-        let name = format!("{}-{:08}.json", ring.system.id, ring.commit);
-        self.store.directory.keep(RING, &replaced, &name)?;
-        Ok(self.store.path().join(REPLACED).join(name))
-    }
-
-    /// Forgets the former rings: their seals were replaced by better guarded ones.
-    pub fn forget_history(&self) -> Result<(), StoreError> {
-        let history = self.subdirectory(HISTORY)?;
-        for name in history.names()? {
-            history.remove(&name)?;
-        }
-        Ok(history.sync()?)
-    }
-
-    /// Keeps the ring that serves in the history, and drops the oldest beyond [`KEPT`].
-    fn keep(&self) -> Result<(), StoreError> {
-        let Some(serving) = self.store.read()? else { return Ok(()) };
-        let history = self.subdirectory(HISTORY)?;
-        self.store.directory.keep(RING, &history, &format!("ring-{:08}.json", serving.commit))?;
-        let names = history.names()?;
-        for old in names.iter().take(names.len().saturating_sub(KEPT)) {
-            history.remove(old)?;
-        }
-        Ok(())
-    }
-
-    fn subdirectory(&self, name: &str) -> Result<Directory, StoreError> {
-        let path = self.store.path().join(name);
-        Directory::create(&path)?;
-        Ok(Directory::open(&path)?)
-    }
 }
 
 /// Whether the filesystem that holds the state also holds `path`; none where that can't be told.
 pub fn same_disk(state: &Path, path: &Path) -> Option<bool> {
     let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
     Some(device(state)? == device(path)?)
+}
+
+fn owned_and_private(path: &Path, found: &Metadata, wanted: u32) -> Result<(), StoreError> {
+    if found.uid() != geteuid().as_raw() {
+        return Err(StoreError::ForeignFile(path.to_owned()));
+    }
+    private(path, found, wanted)
 }
 
 fn private(path: &Path, found: &Metadata, wanted: u32) -> Result<(), StoreError> {
@@ -292,23 +291,6 @@ mod tests {
 
     fn mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn keeps_a_ring_and_its_history() {
-        let (_directory, store) = store();
-        assert!(matches!(store.ring(), Err(StoreError::NoRing(_))));
-        let mut ring = founded(1);
-        let locked = store.lock().unwrap();
-        for commit in 1..=20 {
-            locked.commit(&mut ring).unwrap();
-            assert_eq!(ring.commit, commit);
-            assert_eq!(store.ring().unwrap(), ring);
-        }
-        let kept = std::fs::read_dir(store.path().join(HISTORY)).unwrap().count();
-        assert_eq!(kept, KEPT);
-        locked.forget_history().unwrap();
-        assert_eq!(std::fs::read_dir(store.path().join(HISTORY)).unwrap().count(), 0);
     }
 
     #[test]
@@ -368,18 +350,5 @@ mod tests {
         std::fs::write(directory.path().join("elsewhere"), founded(1).print()).unwrap();
         symlink(directory.path().join("elsewhere"), store.path().join(RING)).unwrap();
         assert!(matches!(store.read(), Err(StoreError::File(FileError::NotRegular(_)))));
-    }
-
-    #[test]
-    fn what_is_replaced_is_kept_aside() {
-        let (_directory, store) = store();
-        let locked = store.lock().unwrap();
-        let mut former = founded(2);
-        locked.commit(&mut former).unwrap();
-        let aside = locked.put_aside(&former).unwrap();
-        let mut ring = founded(1);
-        ring.system.id = uuid::Uuid::from_u128(8);
-        locked.commit(&mut ring).unwrap();
-        assert_eq!(Ring::parse(&std::fs::read(aside).unwrap()).unwrap(), former);
     }
 }

@@ -1,48 +1,58 @@
 //! Generate: a new generation, active once its backup is proved.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Answers, Error, Opened, Place, Plan, Step, Tell, look_at, now, only_master, proof, sealed, serving};
-use crate::derive::Source;
-use crate::device::{Guard, Key, Kind, PinRequest, PinSource, Protection};
+use super::crew::{Crew, muster};
+use super::proof::Target;
+use super::sealing::take_in;
+use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof};
+use crate::device::{Key, PinSources, Protection};
 use crate::ring::{DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
-use crate::secret::Pin;
+use crate::secret::{Kek, Pin};
 use crate::store::{Locked, Store, StoreError};
 
 /// A generation to be made.
 pub struct GeneratePlan {
     pub plan: Plan,
     place: Place,
-    device: DeviceRecord,
-    target: PathBuf,
-    work_factor: u8,
-    commit: u64,
+    devices: Vec<DeviceRecord>,
+    leave: Vec<String>,
+    target: Target,
+    ring: Ring,
     number: u32,
 }
 
 impl GeneratePlan {
-    /// Looks whether this server may and can make a generation, and whether its backup can be written.
-    pub fn new(place: &Place, target: &Path, work_factor: u8) -> Result<Self, Error> {
+    /// Looks whether this server may and can make a generation, and whether its backup can be written. The devices of
+    /// `leave` get no seal of it.
+    pub fn new(place: &Place, target: &Path, leave: &[String], work_factor: u8) -> Result<Self, Error> {
         let store = Store::open(&place.directory)?;
         let ring = store.ring()?;
         only_master(&ring)?;
         let number = ring.next_number()?;
-        crate::durable::check_new(target)?;
-        crate::backup::check_memory(work_factor).map_err(Error::backup(target))?;
-        let device = serving(&ring).clone();
-        let description = look_at(&ring)?;
-        if !description.lacks.is_empty() {
-            return Err(Error::Unfit { device: device.id.clone(), lacks: description.lacks });
-        }
+        let target = Target::check(target, work_factor)?;
+        let devices = muster(&ring, leave)?;
 
         let mut plan = Plan::new("generate", &ring.system.name);
         if let Some(pending) = ring.pending() {
             let text = format!("generation {}, left pending by an earlier run, is dropped", pending.number);
             plan.change("pending-dropped", text);
         }
-        let id = &device.id;
-        plan.change("generation-made", format!("generation {number} is made inside {id} and becomes active"));
-        plan.change("backup-written", format!("its backup is written to {}", target.display()));
+        let (maker, others) = devices.split_first().ok_or(Error::NobodyLeft)?;
+        let also = match others {
+            [] => String::new(),
+            others => {
+                let names: Vec<&str> = others.iter().map(|record| record.id.as_str()).collect();
+                format!(", sealed on {} too,", names.join(", "))
+            }
+        };
+        let text = format!("generation {number} is made inside {}{also} and becomes active", maker.id);
+        plan.change("generation-made", text);
+        for id in leave {
+            let text = format!("{id} is left behind: it can't serve generation {number} until `device repair {id}`");
+            plan.warning("left-behind", text);
+        }
+        plan.change("backup-written", format!("its backup is written to {}", target.path.display()));
         if let Some(active) = ring.active() {
             let text = format!(
                 "{active} stays, to read what it protects; `derive --generation {}` gives its keys",
@@ -52,44 +62,39 @@ impl GeneratePlan {
         }
         plan.warning("derive-changes", "from then on, `derive` without --generation gives other keys");
         plan.question = Some("Make the new generation?");
-        Ok(Self {
-            plan,
-            place: place.clone(),
-            device,
-            target: target.to_owned(),
-            work_factor,
-            commit: ring.commit,
-            number,
-        })
+        Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), target, number, ring })
     }
 
-    /// The device that it is made in.
-    pub fn device(&self) -> &DeviceRecord {
-        &self.device
+    /// The ring that it is made for.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     /// Makes it. Until the last step, nothing that is in use changes.
-    pub fn execute(self, answers: &Answers, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Generation, Error> {
+    pub fn execute(self, answers: &Answers, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Generation, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
         let mut ring = store.ring()?;
-        if ring.commit != self.commit {
+        if ring.commit != self.ring.commit {
             return Err(StoreError::Changed.into());
         }
         if let Some(number) = ring.drop_pending() {
             locked.commit(&mut ring)?;
             tell(Step::Dropped { number });
         }
-        let record = serving(&ring).clone();
-        let mut opened = Opened::recorded(&record, pins)?;
-        let pin = pin_in_use(&ring, &mut opened, pins)?;
-        let protection = pin.as_ref().map_or(Protection::None, Protection::Pin);
-        pend(&mut ring, self.number, protection, &mut opened, &self.place, tell)?;
+        let mut crew = Crew::of(&ring, pins);
+        crew.leave(&self.leave);
+        let mut team = Vec::new();
+        for record in &self.devices {
+            team.push((record.clone(), crew.pin_in_use(&ring, &record.id)?));
+        }
+        pend(&mut ring, self.number, &team, &mut crew, &self.place, tell)?;
         locked.commit(&mut ring)?;
 
-        let contents = proof::export(&ring, self.number, &mut opened, answers, &self.place);
+        let number = self.number;
+        let contents = proof::export(&ring, number, &mut crew, answers, &self.place, tell);
         let proved = contents.and_then(|contents| {
-            proof::write_and_prove(contents, &self.target, self.work_factor, &ring, &mut opened, answers, tell)
+            proof::write_and_prove(contents, &self.target, &ring, Some(number), &mut crew, answers, tell)
         });
         match proved {
             Ok(record) => activate(&mut ring, self.number, record, &locked, tell),
@@ -107,51 +112,43 @@ pub(super) fn undo(ring: &mut Ring, locked: &Locked<'_>, error: Error) -> Error 
     error
 }
 
-/// The PIN that guards the active generation's seal, proved on it before it is set on a new one; none where none does.
-pub(super) fn pin_in_use(ring: &Ring, opened: &mut Opened<'_>, pins: &dyn PinSource) -> Result<Option<Pin>, Error> {
-    let Some(active) = ring.active() else { return Ok(None) };
-    let part = &sealed(active, &opened.name)?.use_part;
-    Source::sealed(opened.device.as_mut(), part, active.id)
-        .and_then(|mut source| source.id())
-        .map_err(opened.failed())?;
-    if !matches!(part.0.guard, Guard::Pin { .. }) {
-        return Ok(None);
-    }
-    // The source has just given it to the device, and gives the same again.
-    let request = PinRequest { device: opened.name.clone(), kind: Kind::Tpm, tries_left: None };
-    pins.pin(&request).map(Some).map_err(opened.failed())
-}
-
-/// Makes a generation inside the device, and takes it into the ring as pending.
+/// Makes a generation inside the first device of the team, brings it to the others, and takes it into the ring as
+/// pending. Each device comes with the PIN that shall guard its seal.
 pub(super) fn pend(
     ring: &mut Ring,
     number: u32,
-    protection: Protection<'_>,
-    opened: &mut Opened<'_>,
+    team: &[(DeviceRecord, Option<Pin>)],
+    crew: &mut Crew<'_>,
     place: &Place,
     tell: &mut Tell<'_>,
 ) -> Result<(), Error> {
-    let record = serving(ring);
-    let kind = record.uri.kind();
+    let ((maker, pin), others) = team.split_first().ok_or(Error::NobodyLeft)?;
     let origin = Origin {
         host: place.host.clone(),
-        kind,
-        device: record.root().map(crate::device::Root::fingerprint).unwrap_or_default(),
+        kind: maker.uri.kind(),
+        device: maker.root().map(crate::device::Root::fingerprint).unwrap_or_default(),
     };
-    let qualifier = qualifier(ring, number);
-    let seal = opened.device.generate(protection, &qualifier).map_err(opened.failed())?;
+    let opened = crew.device(&maker.id)?;
+    let seal = opened.device.generate(guarded(pin.as_ref()), &qualifier(ring, number)).map_err(opened.failed())?;
     let id = opened.id_of(Key::Sealed(&seal.use_part))?;
-    tell(Step::GenerationMade { number, id, device: opened.name.clone() });
-    ring.pend(Generation {
-        number,
-        id,
-        created: now(),
-        origin,
-        restored: None,
-        state: State::Pending,
-        seals: vec![DeviceSeal { device: opened.name.clone(), seal }],
-    })?;
+    tell(Step::GenerationMade { number, id, device: maker.id.clone() });
+    let mut seals = Vec::new();
+    for (record, pin) in others {
+        let kek = Kek::random();
+        let opened = crew.device(&maker.id)?;
+        let wrapped = opened.device.export(&seal.export_part, &kek).map_err(opened.failed())?;
+        let seal = take_in(crew.device(&record.id)?, &wrapped, &kek, number, id, guarded(pin.as_ref()))?;
+        tell(Step::GenerationSealed { number, id, device: record.id.clone() });
+        seals.push(DeviceSeal { device: record.id.clone(), seal });
+    }
+    seals.insert(0, DeviceSeal { device: maker.id.clone(), seal });
+    ring.pend(Generation { number, id, created: now(), origin, restored: None, state: State::Pending, seals })?;
     Ok(())
+}
+
+/// What a PIN, or none, means for a new seal.
+pub(super) fn guarded(pin: Option<&Pin>) -> Protection<'_> {
+    pin.map_or(Protection::None, Protection::Pin)
 }
 
 /// Records the proved backup and makes the generation the active one: one commit.

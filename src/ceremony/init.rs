@@ -1,12 +1,15 @@
 //! Init: a new system, its first secret, and its first backup.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, serving};
-use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, Root};
+use super::crew::Crew;
+use super::proof::Target;
+use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof};
+use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
+use crate::secret::Pin;
 use crate::store::{Locked, Store};
 
 /// The number of a system's first generation.
@@ -20,8 +23,8 @@ pub struct InitPlan {
     name: String,
     uri: DeviceUri,
     device_id: String,
-    target: PathBuf,
-    work_factor: u8,
+    needs_pin: bool,
+    target: Target,
 }
 
 impl InitPlan {
@@ -32,14 +35,13 @@ impl InitPlan {
             Some(store) => store.founding()?,
             None => None,
         };
-        crate::durable::check_new(target)?;
-        crate::backup::check_memory(work_factor).map_err(Error::backup(target))?;
+        Target::check(target, work_factor)?;
         Ok(left)
     }
 
-    /// What the device will be called.
-    pub fn device_id(&self) -> &str {
-        &self.device_id
+    /// What the device will be called, its URI, and whether it asks for a PIN before it does anything.
+    pub fn device(&self) -> (String, DeviceUri, bool) {
+        (self.device_id.clone(), self.uri.clone(), self.needs_pin)
     }
 
     /// Looks whether a system can be made here, on that device, with its backup there.
@@ -74,13 +76,13 @@ impl InitPlan {
             name: name.to_owned(),
             uri: uri.clone(),
             device_id: id,
-            target: target.to_owned(),
-            work_factor,
+            needs_pin: device.needs_pin,
+            target: Target { path: target.to_owned(), work_factor },
         })
     }
 
     /// Makes it. The ring becomes the ring only when the backup is proved.
-    pub fn execute(self, answers: &Answers, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Generation, Error> {
+    pub fn execute(self, answers: &Answers, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Generation, Error> {
         let store = Store::create(&self.place.directory)?;
         let locked = store.lock()?;
         check_free(&self.place)?;
@@ -96,12 +98,14 @@ impl InitPlan {
         let mut ring = Ring::founding(system, 1, Role::Master, self.place.host.clone(), record);
         locked.commit(&mut ring)?;
 
-        let mut opened = pin_down(&mut ring, &locked, is_first, pins, tell)?;
-        generate::pend(&mut ring, FIRST, answers.protection(), &mut opened, &self.place, tell)?;
+        let opened = pin_down(&mut ring, &locked, is_first, pins.of(&self.device_id), tell)?;
+        let mut crew = Crew::joined_by(&ring, opened, pins);
+        let team = [(ring.devices[0].clone(), answers.new_pin.as_ref().map(Pin::duplicate))];
+        generate::pend(&mut ring, FIRST, &team, &mut crew, &self.place, tell)?;
         locked.commit(&mut ring)?;
-        let contents = proof::export(&ring, FIRST, &mut opened, answers, &self.place);
+        let contents = proof::export(&ring, FIRST, &mut crew, answers, &self.place, tell);
         let proved = contents.and_then(|contents| {
-            proof::write_and_prove(contents, &self.target, self.work_factor, &ring, &mut opened, answers, tell)
+            proof::write_and_prove(contents, &self.target, &ring, Some(FIRST), &mut crew, answers, tell)
         });
         match proved {
             Ok(record) => generate::activate(&mut ring, FIRST, record, &locked, tell),
@@ -132,7 +136,7 @@ pub(super) fn pin_down<'p>(
     pins: &'p dyn PinSource,
     tell: &mut Tell<'_>,
 ) -> Result<Opened<'p>, Error> {
-    let record = serving(ring).clone();
+    let record = ring.devices[0].clone();
     let Anchor::Intended(intent) = &record.anchor else {
         return Opened::recorded(&record, pins);
     };
@@ -155,13 +159,14 @@ pub(super) fn pin_down<'p>(
     Ok(opened)
 }
 
-fn nothing_was_made(error: &Error) -> bool {
+pub(super) fn nothing_was_made(error: &Error) -> bool {
     let Error::Device { source, .. } = error else { return false };
     matches!(
         source.fault,
         Fault::WrongPin { .. }
             | Fault::PinMissing { .. }
             | Fault::PinSource(_)
+            | Fault::PinRefusedBefore { .. }
             | Fault::LastTry { .. }
             | Fault::LockedOut { .. }
             | Fault::NoPermission { .. }
@@ -177,14 +182,8 @@ pub(super) fn intend(
     tell: &mut Tell<'_>,
 ) -> Result<Intent, Error> {
     let left = store.founding()?;
-    let known = left.iter().chain(former).map(serving).filter(|record| record.uri == *uri);
-    let mut intents = known.filter_map(|record| match &record.anchor {
-        Anchor::Intended(intent) => Some(intent.clone()),
-        Anchor::Pinned(Root::Pkcs11 { use_key, export_key, .. }) => {
-            Some(Intent { use_key: use_key.id, export_key: export_key.id })
-        }
-        Anchor::Pinned(Root::Tpm { .. }) => None,
-    });
+    let known = left.iter().chain(former).flat_map(|ring| &ring.devices).filter(|record| record.uri == *uri);
+    let mut intents = known.filter_map(|record| record.anchor.intent());
     let intent = intents.next().unwrap_or_else(Intent::random);
     if let Some(left) = left {
         // The next founding takes its place on the disk, in one step: its record of keys is never missing.

@@ -1,30 +1,49 @@
 //! Backing up and proving: the steps that init, generate, backup and verify share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Answers, Error, Opened, Place, Step, Tell, absolute, now, record_of, sealed, tell_shortcomings};
+use super::crew::Crew;
+use super::{Answers, Error, Opened, Place, Step, Tell, absolute, now, record_of, tell_shortcomings};
 use crate::backup::{Contents, Entry, FORMAT, Made};
 use crate::derive::Source;
-use crate::device::Key;
+use crate::device::{Key, Seal};
 use crate::ring::{BackupRecord, Generation, Ring};
 use crate::secret::{KEY_BYTES, Kek, random_array};
 use crate::wrap::WrappedSecret;
 
+/// The backup file that is to be made.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub path: PathBuf,
+    /// log2 of scrypt's N.
+    pub work_factor: u8,
+}
+
+impl Target {
+    /// Looks whether it can be made, without making it.
+    pub fn check(path: &Path, work_factor: u8) -> Result<Self, Error> {
+        crate::durable::check_new(path)?;
+        crate::backup::check_memory(work_factor).map_err(Error::backup(path))?;
+        Ok(Self { path: path.to_owned(), work_factor })
+    }
+}
+
 /// Exports every generation that is, was, or is about to become active, into the contents of a backup in which `active`
-/// is the active one.
+/// is the active one. Each comes from the first device that holds it and answers.
 pub fn export(
     ring: &Ring,
     active: u32,
-    opened: &mut Opened<'_>,
+    crew: &mut Crew<'_>,
     answers: &Answers,
     place: &Place,
+    tell: &mut Tell<'_>,
 ) -> Result<Contents, Error> {
     let kek = Kek::random();
     let mut generations = Vec::new();
     for generation in &ring.generations {
-        let seal = sealed(generation, &opened.name)?;
-        let WrappedSecret { algorithm, wrapped } =
-            opened.device.export(&seal.export_part, &kek).map_err(opened.failed())?;
+        let WrappedSecret { algorithm, wrapped } = crew.any(generation, tell, |opened, seal, _| {
+            opened.device.export(&seal.export_part, &kek).map_err(opened.failed())
+        })?;
         generations.push(Entry {
             number: generation.number,
             id: generation.id,
@@ -49,19 +68,21 @@ pub fn export(
     })
 }
 
-/// Writes a backup, re-opens it from the disk with the passphrase, and proves every generation in it against the device.
-/// A file that does not prove itself is removed again. Gives the record of it.
+/// Writes a backup, re-opens it from the disk with the passphrase, and proves every generation in it against a device that
+/// holds it; those of `everywhere` against every device that does. A file that does not prove itself is removed again.
+/// Gives the record of it.
 pub fn write_and_prove(
     contents: Contents,
-    path: &Path,
-    work_factor: u8,
+    target: &Target,
     ring: &Ring,
-    opened: &mut Opened<'_>,
+    everywhere: Option<u32>,
+    crew: &mut Crew<'_>,
     answers: &Answers,
     tell: &mut Tell<'_>,
 ) -> Result<BackupRecord, Error> {
+    let Target { path, work_factor } = target;
     tell(Step::Working { what: "encrypting the backup" });
-    let file = crate::backup::seal(&contents, &answers.passphrase, work_factor).map_err(Error::backup(path))?;
+    let file = crate::backup::seal(&contents, &answers.passphrase, *work_factor).map_err(Error::backup(path))?;
     // From here on only what comes back from the disk counts.
     drop(contents);
     tell_shortcomings(crate::durable::write_new(path, &file)?, tell);
@@ -76,11 +97,12 @@ pub fn write_and_prove(
         }
         tell(Step::BackupReopened { path: shown.clone() });
         for generation in &ring.generations {
-            prove(generation, &read, opened)?;
-            let (number, id) = (generation.number, generation.id);
-            tell(Step::GenerationProved { number, id, device: opened.name.clone() });
+            match everywhere == Some(generation.number) {
+                true => prove_everywhere(generation, &read, crew, tell)?,
+                false => prove_somewhere(generation, &read, crew, tell)?,
+            }
         }
-        let record = record_of(path, &file, &read, work_factor);
+        let record = record_of(path, &file, &read, *work_factor);
         Ok(BackupRecord { proved: Some(now()), ..record })
     })();
     if proved.is_err() {
@@ -92,12 +114,18 @@ pub fn write_and_prove(
 
 /// Shows that the backup's secret is the one that the device uses: both answer a fresh random challenge, inside the
 /// device, and the answers are the same.
-pub fn prove(generation: &Generation, contents: &Contents, opened: &mut Opened<'_>) -> Result<(), Error> {
+pub fn prove(
+    generation: &Generation,
+    seal: &Seal,
+    contents: &Contents,
+    opened: &mut Opened<'_>,
+    tell: &mut Tell<'_>,
+) -> Result<(), Error> {
     let failed = opened.failed();
     let differs = |place: &str| Error::ProofFailed { generation: generation.to_string(), place: place.to_owned() };
     let entry = contents.generations.iter().find(|entry| entry.id == generation.id);
     let secret = entry.ok_or_else(|| differs("the backup does not hold it"))?.secret();
-    let use_part = &sealed(generation, &opened.name)?.use_part;
+    let use_part = &seal.use_part;
     let challenge = random_array::<KEY_BYTES>();
 
     let device = opened.device.as_mut();
@@ -109,10 +137,34 @@ pub fn prove(generation: &Generation, contents: &Contents, opened: &mut Opened<'
     if id != generation.id {
         return Err(differs("its seal gives another generation"));
     }
-    match used.matches(&kept) {
-        true => Ok(()),
-        false => Err(differs("the backup's secret answers differently")),
+    if !used.matches(&kept) {
+        return Err(differs("the backup's secret answers differently"));
     }
+    tell(Step::GenerationProved { number: generation.number, id: generation.id, device: opened.name.clone() });
+    Ok(())
+}
+
+/// Proves a generation on the first device that holds it and answers.
+pub fn prove_somewhere(
+    generation: &Generation,
+    contents: &Contents,
+    crew: &mut Crew<'_>,
+    tell: &mut Tell<'_>,
+) -> Result<(), Error> {
+    crew.any(generation, tell, |opened, seal, tell| prove(generation, seal, contents, opened, tell))
+}
+
+/// Proves a generation on every device that it is sealed on.
+pub fn prove_everywhere(
+    generation: &Generation,
+    contents: &Contents,
+    crew: &mut Crew<'_>,
+    tell: &mut Tell<'_>,
+) -> Result<(), Error> {
+    for seal in &generation.seals {
+        prove(generation, &seal.seal, contents, crew.device(&seal.device)?, tell)?;
+    }
+    Ok(())
 }
 
 /// Recomputes the id of a backup's generation inside a device that does not hold it.

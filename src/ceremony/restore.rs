@@ -7,11 +7,12 @@ mod perform;
 
 use std::path::{Path, PathBuf};
 
+use super::crew::muster;
 use super::init::pinning;
-use super::{Error, Place, Plan, Step, look_at, look_at_new, open_backup, record_of, serving};
+use super::{Error, Place, Plan, Step, look_at_new, open_backup, record_of};
 use crate::backup::{Contents, Entry, Preamble};
 use crate::device::{Description, DeviceUri, Kind};
-use crate::ring::{BackupRecord, Generation, Ring, Role, State};
+use crate::ring::{BackupRecord, DeviceRecord, Generation, Ring, Role, State};
 use crate::secret::Passphrase;
 use crate::store::Store;
 use crate::text::generations;
@@ -25,6 +26,8 @@ pub struct RestoreOptions {
     pub replace: bool,
     pub activate: bool,
     pub with_pin: bool,
+    /// Devices of the ring that get no seals of what is added.
+    pub leave: Vec<String>,
 }
 
 /// A backup to be restored, looked at but not opened.
@@ -35,8 +38,16 @@ pub struct Restore {
     path: PathBuf,
     options: RestoreOptions,
     ring: Option<Ring>,
-    uri: DeviceUri,
-    device: Description,
+    onto: Onto,
+}
+
+/// Where the generations go.
+#[derive(Debug)]
+enum Onto {
+    /// A device that a new ring is founded on.
+    Founded { uri: DeviceUri, device: Box<Description> },
+    /// The devices of the ring that is here.
+    Ring(Vec<DeviceRecord>),
 }
 
 /// A backup that was opened, and what restoring it will change.
@@ -57,29 +68,30 @@ impl Restore {
             Some(store) => store.read()?,
             None => None,
         };
-        let (uri, device) = match (&ring, &options.device) {
-            (None, None) => return Err(Error::NoDevice),
-            (None, Some(uri)) => (uri.clone(), look_at_new("the device", uri)?),
-            (Some(ring), asked) if options.replace => {
-                let uri = asked.clone().unwrap_or_else(|| serving(ring).uri.clone());
-                let device = look_at_new("the device", &uri)?;
-                (uri, device)
+        let found = |uri: DeviceUri| -> Result<Onto, Error> {
+            if options.with_pin && uri.kind() == Kind::Pkcs11 {
+                return Err(Error::PinOnToken);
             }
+            let device = Box::new(look_at_new("the device", &uri)?);
+            Ok(Onto::Founded { uri, device })
+        };
+        let onto = match (&ring, &options.device) {
+            (None, None) => return Err(Error::NoDevice),
+            (None, Some(uri)) => found(uri.clone())?,
+            (Some(ring), asked) if options.replace => {
+                let first = ring.devices.first().map(|record| record.uri.clone());
+                found(asked.clone().or(first).ok_or(Error::NoDevice)?)?
+            }
+            (Some(_), _) if options.with_pin => return Err(Error::PinOnRing),
             (Some(ring), asked) => {
-                let record = serving(ring);
-                if let Some(asked) = asked.as_ref().filter(|asked| **asked != record.uri) {
-                    return Err(Error::OtherDevice { theirs: record.uri.to_string(), asked: asked.to_string() });
+                if let Some(asked) = asked.as_ref().filter(|asked| ring.in_service().all(|one| one.uri != **asked)) {
+                    let theirs: Vec<String> = ring.in_service().map(|record| record.uri.to_string()).collect();
+                    return Err(Error::OtherDevice { theirs: theirs.join(", "), asked: asked.to_string() });
                 }
-                (record.uri.clone(), look_at(ring)?)
+                Onto::Ring(muster(ring, &options.leave)?)
             }
         };
-        if options.with_pin && uri.kind() == Kind::Pkcs11 {
-            return Err(Error::PinOnToken);
-        }
-        if options.with_pin && ring.is_some() && !options.replace {
-            return Err(Error::PinOnRing);
-        }
-        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, uri, device })
+        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, onto })
     }
 
     /// Opens the backup, and states what restoring it will change.
@@ -90,9 +102,10 @@ impl Restore {
         if !agrees {
             plan.warning("preamble-differs", Step::PreambleDiffers {}.to_string());
         }
-        match &self.ring {
-            Some(ring) if !self.options.replace => self.state_addition(&mut plan, ring, &contents)?,
-            _ => self.state_founding(&mut plan, &contents),
+        match (&self.ring, &self.onto) {
+            (Some(ring), Onto::Ring(_)) => self.state_addition(&mut plan, ring, &contents)?,
+            (None, Onto::Ring(_)) => return Err(Error::NoDevice),
+            (_, Onto::Founded { uri, device }) => self.state_founding(&mut plan, uri, device, &contents),
         }
         Ok(RestorePlan { plan, from: self, contents, record })
     }
@@ -118,6 +131,9 @@ impl Restore {
             }
         }
         let missing: Vec<u32> = missing(ring, contents).map(|entry| entry.number).collect();
+        for id in &self.options.leave {
+            plan.warning("left-behind", format!("{id} is left behind: `device repair {id}` brings it up to date"));
+        }
         match missing.as_slice() {
             [] => plan.change("nothing-missing", "every generation of the backup is in the ring already"),
             _ => plan.change("generations-added", format!("added to the ring: {}", generations(&missing))),
@@ -150,9 +166,9 @@ impl Restore {
         Ok(())
     }
 
-    fn state_founding(&self, plan: &mut Plan, contents: &Contents) {
+    fn state_founding(&self, plan: &mut Plan, uri: &DeviceUri, device: &Description, contents: &Contents) {
         let (system, numbers) = (&contents.system, contents.numbers());
-        let id = Ring::device_name(self.uri.kind(), &[]);
+        let id = Ring::device_name(uri.kind(), &[]);
         if let Some(ring) = &self.ring {
             let directory = self.place.directory.display();
             let held: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
@@ -163,8 +179,14 @@ impl Restore {
                 generations(&held)
             );
             plan.change("ring-replaced", text);
+            let gone: Vec<&str> =
+                ring.devices.iter().filter(|record| record.uri != *uri).map(|record| &*record.id).collect();
+            if ring.devices.len() > 1 && !gone.is_empty() {
+                let text = format!("the new ring has one device; to have {} again: `device add`", gone.join(", "));
+                plan.warning("devices-dropped", text);
+            }
             let lost: Vec<u32> = not_in(ring, contents).map(|generation| generation.number).collect();
-            if ring.usable().any(Generation::has_pin) && self.uri.kind() == Kind::Tpm && !self.options.with_pin {
+            if ring.usable().any(Generation::has_pin) && uri.kind() == Kind::Tpm && !self.options.with_pin {
                 plan.warning(
                     "pin-dropped",
                     "the ring that is replaced asks for a PIN, the new one will not: see --with-pin",
@@ -191,7 +213,7 @@ impl Restore {
             contents.active
         );
         plan.change("system-restored", text);
-        plan.change("device-pinned", pinning(&id, &self.uri, &self.device));
+        plan.change("device-pinned", pinning(&id, uri, device));
         if self.options.member {
             plan.change("member", format!("this server becomes a member; the master is {}", contents.master));
             plan.question = Some("Restore?");

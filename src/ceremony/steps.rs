@@ -78,6 +78,37 @@ pub enum Step {
     BackupReopened {
         path: String,
     },
+    GenerationSealed {
+        number: u32,
+        id: GenerationId,
+        device: String,
+    },
+    /// The device gives the generation's id.
+    GenerationServed {
+        number: u32,
+        id: GenerationId,
+        device: String,
+    },
+    /// A device did not answer or can't serve, and another does its part.
+    PassedOver {
+        device: String,
+        because: String,
+    },
+    SealsKept {
+        device: String,
+    },
+    DeviceAdded {
+        device: String,
+    },
+    DeviceRemoved {
+        device: String,
+    },
+    DeviceRepaired {
+        device: String,
+    },
+    KeysDestroyed {
+        device: String,
+    },
     /// The secret out of the backup and the one that the device uses answered a fresh challenge alike.
     GenerationProved {
         number: u32,
@@ -112,7 +143,14 @@ pub enum Step {
 impl Step {
     /// Whether it is a warning rather than progress.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Step::TargetKeepsNoMode {} | Step::TargetSyncsNoDirectory {} | Step::PreambleDiffers {})
+        matches!(
+            self,
+            Step::TargetKeepsNoMode {}
+                | Step::TargetSyncsNoDirectory {}
+                | Step::PreambleDiffers {}
+                | Step::PassedOver { .. }
+                | Step::SealsKept { .. }
+        )
     }
 }
 
@@ -131,6 +169,20 @@ impl fmt::Display for Step {
             }
             Step::RootPinned { device, fingerprint } => write!(f, "{device} pinned ({fingerprint})"),
             Step::GenerationMade { number, id, device } => write!(f, "generation {number} ({id}) made inside {device}"),
+            Step::GenerationSealed { number, id, device } => {
+                write!(f, "generation {number} ({id}) sealed on {device}")
+            }
+            Step::GenerationServed { number, id, device } => {
+                write!(f, "generation {number} ({id}) is served by {device}")
+            }
+            Step::PassedOver { device, because } => write!(f, "{device} is passed over: {because}"),
+            Step::SealsKept { device } => {
+                write!(f, "copies of what was sealed on {device} stay usable with it: `strongroom generate` ends that")
+            }
+            Step::DeviceAdded { device } => write!(f, "{device} serves"),
+            Step::DeviceRemoved { device } => write!(f, "{device} is removed from the ring"),
+            Step::DeviceRepaired { device } => write!(f, "{device} holds every generation"),
+            Step::KeysDestroyed { device } => write!(f, "the ring's wrapping keys on {device} are destroyed"),
             Step::BackupWritten { path } => write!(f, "backup written: {path}"),
             Step::BackupReopened { path } => write!(f, "backup re-opened: {path}"),
             Step::GenerationProved { number, id, device } => {

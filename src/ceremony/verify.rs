@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Error, Opened, Place, Step, Tell, absolute, generate, now, open_backup, proof, record_of, serving};
+use super::crew::{Crew, look_for_one};
+use super::{Error, Place, Step, Tell, absolute, generate, now, open_backup, proof, record_of};
 use crate::backup::{BackupError, Contents, Preamble};
-use crate::device::PinSource;
-use crate::ring::{BackupRecord, DeviceRecord, Ring, State};
+use crate::device::PinSources;
+use crate::ring::{BackupRecord, Ring, State};
 use crate::secret::Passphrase;
 use crate::store::{Locked, Store, StoreError};
 
@@ -17,7 +18,7 @@ pub struct Verify {
     pub preamble: Preamble,
     place: Place,
     path: PathBuf,
-    device: Option<DeviceRecord>,
+    ring: Option<Ring>,
 }
 
 /// What a drill found.
@@ -39,19 +40,23 @@ impl Verify {
         let preamble = crate::backup::look(&file).map_err(Error::backup(path))?;
         let ring = readable(place)?.ok();
         if let Some(ring) = &ring {
-            super::look_at(ring)?;
+            look_for_one(ring)?;
         }
-        let device = ring.map(|ring| serving(&ring).clone());
-        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), device })
+        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), ring })
     }
 
-    /// The device that the backup is proved against, where this server has one.
-    pub fn device(&self) -> Option<&DeviceRecord> {
-        self.device.as_ref()
+    /// The ring whose devices the backup is proved against, where this server has one.
+    pub fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
     }
 
     /// Opens it and proves what can be proved; finishes a generation that a crash left pending.
-    pub fn execute(self, passphrase: &Passphrase, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Verdict, Error> {
+    pub fn execute(
+        self,
+        passphrase: &Passphrase,
+        pins: &dyn PinSources,
+        tell: &mut Tell<'_>,
+    ) -> Result<Verdict, Error> {
         tell(Step::Working { what: "opening the backup" });
         let (contents, agrees, file) = open_backup(&self.path, passphrase)?;
         tell(Step::BackupReopened { path: absolute(&self.path) });
@@ -69,17 +74,19 @@ impl Verify {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
         let mut ring = current(&store)?.ok_or_else(|| StoreError::NoRing(self.place.directory.clone()))?;
-        let mut opened = Opened::recorded(serving(&ring), pins)?;
+        let mut crew = Crew::of(&ring, pins);
+        let anywhere = ring.active().or(ring.pending()).cloned().ok_or(Error::NobodyLeft)?;
         let (mut proved, mut whole) = (Vec::new(), Vec::new());
         for entry in &contents.generations {
             match ring.by_id(entry.id) {
                 Some(generation) => {
-                    proof::prove(generation, &contents, &mut opened)?;
+                    crew.each(generation, tell, |opened, seal, tell| {
+                        proof::prove(generation, seal, &contents, opened, tell)
+                    })?;
                     proved.push(entry.number);
-                    tell(Step::GenerationProved { number: entry.number, id: entry.id, device: opened.name.clone() });
                 }
                 None => {
-                    proof::check_id(entry, &contents, &mut opened)?;
+                    crew.any(&anywhere, tell, |opened, _, _| proof::check_id(entry, &contents, opened))?;
                     whole.push(entry.number);
                     tell(Step::GenerationWhole { number: entry.number, id: entry.id });
                 }

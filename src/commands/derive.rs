@@ -4,16 +4,17 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 use strongroom::bytes;
-use strongroom::ceremony::{Error, Place, sealed, serving};
+use strongroom::ceremony::{Error, Place, may_be_passed_over};
 use strongroom::derive::{GenerationId, Label, Length, Source};
-use strongroom::device;
+use strongroom::device::{self, PinSources};
+use strongroom::ring::{Generation, Ring};
 use strongroom::secret::DerivedKey;
 use strongroom::store::{Store, StoreError};
 use zeroize::Zeroizing;
 
 use crate::cli::{Derive, Format};
 use crate::report::Stop;
-use crate::secrets::Given;
+use crate::secrets::{Asker, Given, Keyring};
 use crate::terminal::Terminal;
 
 pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
@@ -29,14 +30,8 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
         }
         None => ring.active().ok_or_else(|| StoreError::NoRing(place.directory.clone()))?,
     };
-    let record = serving(&ring);
-    let part = sealed(generation, &record.id)?.use_part.clone();
-    let pins = Given::read(&args.pin, None, None)?.pins(&record.uri, &record.id, terminal);
-    let (expected, asked) = (generation.id, label.clone());
-    let key = device::once(&record.uri, record.root(), &pins, move |device| {
-        Source::sealed(device, &part, expected)?.key(&asked, length)
-    })
-    .map_err(|source| Error::Device { device: record.id.clone(), source })?;
+    let pins = Given::read(&args.pin, None, None)?.keyring(Asker::all(&ring), &place.directory, terminal)?;
+    let (key, device) = pins.settle(from_any(&ring, generation, &label, length, &pins, terminal))?;
 
     if terminal.is_json() {
         let text = encoded(&key, args.format);
@@ -48,6 +43,7 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
             id,
             label: label.as_str(),
             length: length.bytes(),
+            device: &device,
             key,
         });
     }
@@ -59,6 +55,40 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
     terminal.write(&text)
 }
 
+/// The key from the first device that holds the generation and can serve; says which ones could not. Gives the device too.
+fn from_any(
+    ring: &Ring,
+    generation: &Generation,
+    label: &Label,
+    length: Length,
+    pins: &Keyring<'_>,
+    terminal: &Terminal,
+) -> Result<(DerivedKey, String), Error> {
+    let mut first = None;
+    for record in ring.in_service() {
+        let Some(seal) = generation.seal_on(&record.id) else { continue };
+        let (part, expected, label) = (seal.use_part.clone(), generation.id, label.clone());
+        let key = device::once(&record.uri, record.root(), pins.of(&record.id), move |device| {
+            Source::sealed(device, &part, expected)?.key(&label, length)
+        });
+        match key {
+            Ok(key) => return Ok((key, record.id.clone())),
+            Err(source) => {
+                let goes_on = may_be_passed_over(&source.fault);
+                if goes_on && generation.seals.len() > 1 {
+                    terminal.warn(&format!("{} does not serve: {source}", record.id));
+                }
+                let error = Error::Device { device: record.id.clone(), source };
+                if !goes_on {
+                    return Err(error);
+                }
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or(Error::NowhereToBeHad(generation.number)))
+}
+
 #[derive(Serialize)]
 struct Line<'k> {
     schema: &'static str,
@@ -66,6 +96,7 @@ struct Line<'k> {
     id: GenerationId,
     label: &'k str,
     length: u16,
+    device: &'k str,
     key: &'k str,
 }
 

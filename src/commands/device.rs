@@ -3,15 +3,20 @@
 use std::ffi::OsStr;
 
 use serde::Serialize;
+use strongroom::ceremony::Place;
 use strongroom::device::{Candidate, Description, Kind, Probe, Trouble, discover, probe_module};
+use strongroom::ring::Ring;
+use strongroom::store::Store;
 
 use crate::report::Stop;
 use crate::terminal::Terminal;
 
-pub fn list(terminal: &Terminal) -> Result<(), Stop> {
+pub fn list(place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let found = found(terminal);
+    // Who may not read the ring, or has none, sees the devices all the same.
+    let ring = Store::open(&place.directory).and_then(|store| store.ring()).ok();
     if terminal.is_json() {
-        let devices = found.iter().map(Listed::from).collect();
+        let devices = found.iter().map(|candidate| Listed::of(candidate, ring.as_ref())).collect();
         return terminal.object(&Listing { schema: "strongroom.devices/1", devices });
     }
     if found.is_empty() {
@@ -20,6 +25,9 @@ pub fn list(terminal: &Terminal) -> Result<(), Stop> {
     for candidate in &found {
         for line in lines(candidate) {
             terminal.result(&line)?;
+        }
+        if let Some(name) = ring.as_ref().and_then(|ring| known_as(candidate, ring)) {
+            terminal.result(&format!("    {name} in the ring of this server"))?;
         }
     }
     Ok(())
@@ -37,13 +45,23 @@ struct Listed<'c> {
     uri: &'c str,
     description: Option<&'c Description>,
     trouble: Option<&'c Trouble>,
+    /// Its name in the ring of this server, if it is one of its devices.
+    ring_device: Option<&'c str>,
 }
 
-impl<'c> From<&'c Candidate> for Listed<'c> {
-    fn from(candidate: &'c Candidate) -> Self {
+impl<'c> Listed<'c> {
+    fn of(candidate: &'c Candidate, ring: Option<&'c Ring>) -> Self {
         let (description, trouble) = (candidate.description.as_ref().ok(), candidate.description.as_ref().err());
-        Self { uri: &candidate.uri, description, trouble }
+        let ring_device = ring.and_then(|ring| known_as(candidate, ring));
+        Self { uri: &candidate.uri, description, trouble, ring_device }
     }
+}
+
+/// The name that the ring has for a device.
+fn known_as<'r>(candidate: &Candidate, ring: &'r Ring) -> Option<&'r str> {
+    let description = candidate.description.as_ref().ok()?;
+    let known = ring.devices.iter().find(|record| record.root().is_some_and(|root| root.is_of(description)));
+    known.map(|record| record.id.as_str())
 }
 
 /// Every TPM and token that can be found; modules are looked at in processes of their own.

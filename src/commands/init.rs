@@ -6,7 +6,7 @@ use strongroom::device::{Candidate, DeviceUri, Kind};
 use super::device;
 use crate::cli::Init;
 use crate::report::Stop;
-use crate::secrets::Given;
+use crate::secrets::{Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
@@ -32,16 +32,16 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
         }
     };
     let plan = InitPlan::new(place, &name, &uri, with_pin, &args.file, work_factor)?;
+    let pins = given.keyring(vec![Asker::new(plan.device())], &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;
 
     let (passphrase, hint) = given.new_passphrase(&[&name, &place.host], terminal)?;
     let new_pin = if with_pin { Some(given.new_pin(terminal)?) } else { None };
-    let pins = given.pins(&uri, plan.device_id(), terminal);
     if let Some(pin) = &new_pin {
-        pins.know(pin);
+        pins.know(&plan.device().0, pin);
     }
     let answers = Answers { passphrase, hint, new_pin };
-    let generation = plan.execute(&answers, &pins, &mut |step| terminal.step(&step))?;
+    let generation = pins.settle(plan.execute(&answers, &pins, &mut |step| terminal.step(&step)))?;
 
     terminal.say("");
     terminal.say(&format!("System {name} is made, and {generation} serves it. What to do next:"));

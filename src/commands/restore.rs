@@ -1,12 +1,11 @@
 //! `strongroom restore`: the same secret onto this server's device.
 
-use strongroom::ceremony::{Answers, Place, Restore, RestoreOptions};
-use strongroom::passphrase::Hint;
+use strongroom::ceremony::{Place, Restore, RestoreOptions};
 
 use super::verify;
 use crate::cli;
 use crate::report::Stop;
-use crate::secrets::Given;
+use crate::secrets::{Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
@@ -16,6 +15,7 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
         replace: args.replace,
         activate: args.activate,
         with_pin: args.with_pin,
+        leave: args.leave_behind,
     };
     let restore = Restore::new(place, &args.file, options)?;
     let mut given = Given::read(&args.pin, Some(&args.new_pin), Some(&args.passphrase))?;
@@ -31,12 +31,12 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
         terminal.confirm(question, args.yes.yes)?;
     }
     let new_pin = if plan.wants_new_pin() { Some(given.new_pin(terminal)?) } else { None };
-    let (uri, id) = plan.device();
-    let pins = given.pins(&uri, &id, terminal);
+    let devices = plan.devices();
+    let first = devices.first().map(|(id, _, _)| id.clone()).unwrap_or_default();
+    let pins = given.keyring(devices.into_iter().map(Asker::new).collect(), &place.directory, terminal)?;
     if let Some(pin) = &new_pin {
-        pins.know(pin);
+        pins.know(&first, pin);
     }
-    let answers = Answers { passphrase, hint: Hint::default(), new_pin };
-    plan.execute(&answers, &pins, &mut |step| terminal.step(&step))?;
+    pins.settle(plan.execute(new_pin.as_ref(), &pins, &mut |step| terminal.step(&step)))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `strongroom status`: how things stand. Never prompts.
 
 use strongroom::ceremony::Place;
-use strongroom::status::Status;
+use strongroom::status::{DeviceStatus, SealState, Status};
 use strongroom::text::{escaped, generations};
 
 use crate::cli;
@@ -47,6 +47,7 @@ fn lines(status: &Status) -> Vec<String> {
     for device in &status.devices {
         lines.push(format!("  {}  {}  {}", device.id, device.uri, device.state));
         lines.extend(device.notes.iter().map(|note| format!("        {note}")));
+        lines.extend(seals(device).into_iter().map(|line| format!("        {line}")));
     }
     lines.push("generations".to_owned());
     for generation in &status.generations {
@@ -74,6 +75,27 @@ fn lines(status: &Status) -> Vec<String> {
     if !status.warnings.is_empty() {
         lines.push("warnings".to_owned());
         lines.extend(status.warnings.iter().map(|warning| format!("  {}", warning.text)));
+    }
+    lines
+}
+
+/// What of the ring's generations a device was shown to serve, and what not.
+fn seals(device: &DeviceStatus) -> Vec<String> {
+    let of = |state: SealState| -> Vec<u32> {
+        device.seals.iter().filter(|seal| seal.state == state).map(|seal| seal.generation).collect()
+    };
+    let named = [
+        (SealState::Good, "serves"),
+        (SealState::NotChecked, "not checked:"),
+        (SealState::Missing, "lacks"),
+        (SealState::Failed, "FAILS:"),
+    ];
+    let mut lines = Vec::new();
+    for (state, word) in named {
+        let numbers = of(state);
+        if !numbers.is_empty() {
+            lines.push(format!("{word} {}", generations(&numbers)));
+        }
     }
     lines
 }

@@ -7,21 +7,17 @@ use strongroom::text::generations;
 
 use crate::cli;
 use crate::report::Stop;
-use crate::secrets::Given;
+use crate::secrets::{Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let verify = Verify::new(place, &args.file)?;
     let mut given = Given::read(&args.pin, None, Some(&args.passphrase))?;
     show(&verify.preamble, terminal)?;
+    let devices = verify.ring().map(Asker::all).unwrap_or_default();
+    let pins = given.keyring(devices, &place.directory, terminal)?;
     let passphrase = given.passphrase(terminal)?;
-    let verdict = match verify.device().cloned() {
-        Some(device) => {
-            let pins = given.pins(&device.uri, &device.id, terminal);
-            verify.execute(&passphrase, &pins, &mut |step| terminal.step(&step))?
-        }
-        None => verify.execute(&passphrase, &strongroom::device::NoPin, &mut |step| terminal.step(&step))?,
-    };
+    let verdict = pins.settle(verify.execute(&passphrase, &pins, &mut |step| terminal.step(&step)))?;
     if terminal.is_json() {
         #[derive(Serialize)]
         struct Line {

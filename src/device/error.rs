@@ -37,6 +37,9 @@ pub enum Fault {
     /// A PIN is to come from a file or credential that can't be used.
     #[error("{0}")]
     PinSource(String),
+    /// The PIN that this source gives was refused before, and the source is unchanged.
+    #[error("{device} has refused the PIN in {from} before")]
+    PinRefusedBefore { device: String, from: String },
     /// Several devices are meant.
     #[error("{0}")]
     Ambiguous(String),

@@ -242,6 +242,23 @@ impl Device for Token {
         seal::export(&self.work()?.session, key, part, kek)
     }
 
+    fn retire(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
+        self.work()?;
+        let (session, found) = (&self.work.as_ref().expect("logged in above").session, &self.found);
+        let mut ours = Vec::new();
+        // Both are looked at before either is destroyed.
+        for (role, id) in [(Role::Use, intent.use_key), (Role::Export, intent.export_key)] {
+            ours.extend(keys::find(session, found, role, id)?);
+        }
+        let writing = Session::read_write(&self.module, found.slot).map_err(error::plain)?;
+        for key in &ours {
+            writing.calls().destroy_object(*key).map_err(error::plain)?;
+        }
+        drop(writing);
+        self.work = None;
+        Ok(!ours.is_empty())
+    }
+
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         no_pin_of_its_own(protection)?;
         let (use_key, export_key, session) = self.both_keys()?;

@@ -38,6 +38,7 @@ enum Answer {
     Seal(Result<Seal, DeviceError>),
     Mac(Result<Mac, DeviceError>),
     Wrapped(Result<WrappedSecret, DeviceError>),
+    Retired(Result<bool, DeviceError>),
 }
 
 /// The caller's end.
@@ -191,6 +192,11 @@ impl Device for OnThread<'_> {
         ask!(self, Wrapped, |device: &mut dyn Device| device.export(&part, &kek))
     }
 
+    fn retire(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
+        let intent = intent.clone();
+        ask!(self, Retired, |device: &mut dyn Device| device.retire(&intent))
+    }
+
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         let (wrapped, kek, pin) = (wrapped.clone(), kek.duplicate(), owned(protection));
         ask!(self, Seal, |device: &mut dyn Device| device.import(&wrapped, &kek, borrowed(&pin)))
@@ -257,6 +263,9 @@ mod tests {
             unreachable!()
         }
         fn export(&mut self, _: &ExportPart, _: &Kek) -> Result<WrappedSecret, DeviceError> {
+            unreachable!()
+        }
+        fn retire(&mut self, _: &Intent) -> Result<bool, DeviceError> {
             unreachable!()
         }
         fn import(&mut self, _: &WrappedSecret, _: &Kek, _: Protection<'_>) -> Result<Seal, DeviceError> {

@@ -277,6 +277,11 @@ impl Device for Tpm {
         Ok(WrappedSecret::wrap(&secret, kek))
     }
 
+    /// Nothing in the TPM is this ring's alone: its seals lie outside, and are forgotten there.
+    fn retire(&mut self, _: &Intent) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         let secret = unwrap(wrapped, kek)?;
         self.attempt(|tpm| tpm.seal(Some(&secret), protection, None))

@@ -34,6 +34,10 @@ pub fn of(stop: &Stop) -> Verdict {
         Stop::NoAnswer { flag, .. } => ("no-answer", Exit::Usage, format!("type it, or give it with {flag}")),
         Stop::NotText { .. } => say("not-text", Exit::Usage, "use UTF-8"),
         Stop::SecretSource { .. } => say("secret-source", Exit::Usage, SECRET_SOURCE),
+        Stop::WhosePin { .. } => {
+            say("whose-pin", Exit::Usage, "say whose it is: --pin-file DEVICE=FILE, once for each that asks")
+        }
+        Stop::NoSuchPin(_) => say("no-such-device", Exit::Usage, "`strongroom status` lists the ring's devices"),
         Stop::Differ { .. } => say("differ", Exit::Refused, "nothing was changed; run it again"),
         Stop::PinLength => say("pin-length", Exit::Refused, "choose a longer PIN"),
         Stop::Declined => say("declined", Exit::Refused, "nothing was changed"),
@@ -57,6 +61,31 @@ fn of_ceremony(error: &Error) -> Verdict {
         Error::Passphrase(error) => of_passphrase(error),
         Error::Backup { source, .. } => of_backup(source),
         Error::Device { source, .. } => of_device(&source.fault),
+        Error::Absent { device, source } => {
+            let (id, exit, hint) = of_device(&source.fault);
+            (id, exit, format!("{hint}; or go on without it: --leave-behind {device}"))
+        }
+        Error::NoSuchDevice(_) => say("no-such-device", Exit::Usage, "`strongroom status` lists the ring's devices"),
+        Error::NotInService { uri, .. } => (
+            "not-in-service",
+            Exit::Refused,
+            format!("run `strongroom device add '{uri}'` again to finish it, or remove the device"),
+        ),
+        Error::NobodyLeft => say("no-device", Exit::Usage, "leave fewer devices behind"),
+        Error::NowhereToBeHad(_) => {
+            say("seal-damaged", Exit::Damaged, "restore a backup that holds it: `strongroom restore FILE`")
+        }
+        Error::DeviceKnown { .. } => say(
+            "device-known",
+            Exit::Refused,
+            "`strongroom status` lists the ring's devices; `strongroom device repair` brings one up to date",
+        ),
+        Error::OnlyThere { device, .. } => (
+            "only-there",
+            Exit::Refused,
+            format!("bring it onto another device first: `strongroom device repair DEVICE`, while {device} answers"),
+        ),
+        Error::LastDevice(_) => say("last-device", Exit::Refused, "add another one first: `strongroom device add URI`"),
         Error::Unfit { .. } => {
             say("device-unfit", Exit::Device, "nothing was made; choose another device: `strongroom device list`")
         }
@@ -118,6 +147,9 @@ fn of_store(error: &StoreError) -> Verdict {
             Exit::Failed,
             "make a system with `strongroom init`, restore one with `strongroom restore`, or name its directory with --dir",
         ),
+        StoreError::Lost(_) => {
+            say("ring-lost", Exit::Damaged, "`strongroom recover` puts back the last good one; or restore a backup")
+        }
         StoreError::Busy(_) => say("ring-busy", Exit::Unreachable, "wait until it has ended, and run it again"),
         StoreError::Changed => say("ring-changed", Exit::Unreachable, "nothing was changed; run it again"),
         StoreError::Ring { source, .. } => of_ring(source),
@@ -246,6 +278,11 @@ fn of_device(fault: &Fault) -> Verdict {
             say("no-pin", Exit::Usage, "give it with --pin-file or --pin-fd, or run it at a terminal")
         }
         Fault::PinSource(_) => say("secret-source", Exit::Usage, SECRET_SOURCE),
+        Fault::PinRefusedBefore { .. } => say(
+            "pin-refused-before",
+            Exit::Refused,
+            "nothing was sent; put the right PIN into it, or have it tried again: `strongroom device retry DEVICE`",
+        ),
         Fault::Ambiguous(_) => say(
             "several-devices",
             Exit::Usage,

@@ -63,8 +63,11 @@ impl Ring {
             return broken("has no seal");
         }
         for (index, seal) in generation.seals.iter().enumerate() {
-            if self.device(&seal.device).is_none() {
+            let Some(device) = self.device(&seal.device) else {
                 return broken("has a seal of a device that is not in the ring");
+            };
+            if device.root().is_none() {
+                return broken("has a seal of a device that is not set up");
             }
             if generation.seals[..index].iter().any(|other| other.device == seal.device) {
                 return broken("has two seals of one device");

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use strongroom::refusals::Source;
 use strongroom::secret::SecretBytes;
 use zeroize::Zeroize;
 
@@ -13,23 +14,32 @@ use crate::report::Stop;
 /// Longest secret that a file or descriptor may hold, in bytes.
 pub const LIMIT: usize = 1024;
 
+/// A secret as it was read, and where from.
+pub struct Read {
+    pub bytes: SecretBytes,
+    /// For messages: a path, or a descriptor's number.
+    pub from: String,
+    /// The file itself, where it was a regular one.
+    pub source: Option<Source>,
+}
+
 /// What a pair of flags names; none where neither was given.
 pub fn from_flags(what: &'static str, file: &Option<PathBuf>, fd: Option<i32>) -> Result<Option<SecretBytes>, Stop> {
     match (file, fd) {
-        (Some(path), _) => from_file(what, path).map(Some),
-        (None, Some(fd)) => from_fd(what, fd).map(Some),
+        (Some(path), _) => from_file(what, path).map(|read| Some(read.bytes)),
+        (None, Some(fd)) => from_fd(what, fd).map(|read| Some(read.bytes)),
         (None, None) => Ok(None),
     }
 }
 
 /// systemd's credentials (systemd.exec(5), LoadCredential=).
-pub fn credential(name: &str, what: &'static str) -> Result<Option<SecretBytes>, Stop> {
+pub fn credential(name: &str, what: &'static str) -> Result<Option<Read>, Stop> {
     let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
     let path = Path::new(&directory).join(name);
     if path.exists() { from_file(what, &path).map(Some) } else { Ok(None) }
 }
 
-pub fn from_file(what: &'static str, path: &Path) -> Result<SecretBytes, Stop> {
+pub fn from_file(what: &'static str, path: &Path) -> Result<Read, Stop> {
     let refused = |why: String| Stop::SecretSource { what, from: path.display().to_string(), why };
     let file = File::open(path).map_err(|error| refused(error.to_string()))?;
     let found = file.metadata().map_err(|error| refused(error.to_string()))?;
@@ -39,17 +49,21 @@ pub fn from_file(what: &'static str, path: &Path) -> Result<SecretBytes, Stop> {
     if found.is_file() && found.mode() & 0o007 != 0 {
         return Err(refused("everybody can read or write it".to_owned()));
     }
-    first_line(file.as_fd()).map_err(refused)
+    let bytes = first_line(file.as_fd()).map_err(refused)?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let source = Source::of(&absolute.display().to_string(), &found);
+    Ok(Read { bytes, source, from: path.display().to_string() })
 }
 
 #[allow(unsafe_code)]
-fn from_fd(what: &'static str, fd: i32) -> Result<SecretBytes, Stop> {
+pub fn from_fd(what: &'static str, fd: i32) -> Result<Read, Stop> {
     let refused = |why: String| Stop::SecretSource { what, from: format!("descriptor {fd}"), why };
     if fd < 0 || !Path::new(&format!("/proc/self/fd/{fd}")).exists() {
         return Err(refused("it is not open".to_owned()));
     }
     // SAFETY: the descriptor is open, as was just seen, and nothing here closes it.
-    first_line(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(refused)
+    let bytes = first_line(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(refused)?;
+    Ok(Read { bytes, from: format!("descriptor {fd}"), source: None })
 }
 
 /// Reads one line, byte by byte: what follows it may be another secret, for another reader.

@@ -1,5 +1,6 @@
 //! PINs: wrong, missing, the last try, locked. swtpm takes three wrong ones.
 
+use crate::prompts::answer_hidden;
 use crate::snapshot::{self, Shot};
 use crate::world::{PIN, World};
 
@@ -11,10 +12,18 @@ fn tries_left(world: &World) -> u64 {
     status["devices"][0]["description"]["tries"]["left"].as_u64().unwrap()
 }
 
+/// A derive with a wrong PIN in a file of its own: one that was refused is not sent again.
+fn wrong(world: &World, number: u32) -> String {
+    world.file(&format!("wrong-pin-{number}"), "1357-seal\n");
+    format!("derive --generation 1 --pin-file wrong-pin-{number} backups")
+}
+
 #[test]
 fn wrong_pin_up_to_the_last_try_and_beyond() {
     let world = World::with_pin();
     world.file("wrong-pin", "1357-seal\n");
+    let other = wrong(&world, 2);
+    let third = wrong(&world, 3);
     let step = |line: &str, code: i32, left: u64| -> Shot {
         let shot = world.unchanged(|| world.run(line));
         assert_eq!((shot.code, tries_left(&world)), (Some(code), left), "{shot}");
@@ -22,10 +31,12 @@ fn wrong_pin_up_to_the_last_try_and_beyond() {
     };
     let shots = [
         step(WRONG, 4, 2),
-        step(WRONG, 4, 1),
+        // The same file again: nothing is sent.
+        step(WRONG, 5, 2),
+        step(&other, 4, 1),
         // With one try left nothing is sent, right or wrong.
         step(RIGHT, 5, 1),
-        step(&format!("{WRONG} --use-last-try"), 4, 0),
+        step(&format!("{third} --use-last-try"), 4, 0),
         step(RIGHT, 8, 0),
         step(&format!("{RIGHT} --use-last-try"), 8, 0),
     ];
@@ -38,8 +49,8 @@ fn wrong_pin_up_to_the_last_try_and_beyond() {
 fn the_last_try_with_the_right_pin() {
     let world = World::with_pin();
     world.file("wrong-pin", "1357-seal\n");
-    for _ in 0..2 {
-        assert_eq!(world.run(WRONG).code, Some(4));
+    for number in 0..2 {
+        assert_eq!(world.run(&wrong(&world, number)).code, Some(4));
     }
     let shots = [world.run(RIGHT), world.done(&format!("{RIGHT} --use-last-try"))];
     assert_eq!(shots[0].code, Some(5));
@@ -53,6 +64,7 @@ fn wrong_pin_at_each_ceremony() {
     let line = "generate --yes --passphrase-file pass --pin-file wrong-pin new.backup";
     // The state is as it was, but for the numbers that a commit would raise: not even those.
     world.refused("tpm-pin-wrong-generate", 4, line);
+    world.file("wrong-pin", "2357-seal\n");
     let line = "verify --passphrase-file pass --pin-file wrong-pin payroll.backup";
     world.refused("tpm-pin-wrong-verify", 4, line);
 }
@@ -82,7 +94,8 @@ fn pin_too_short_for_a_new_seal() {
 fn token_pin_wrong() {
     let world = World::token();
     world.file("wrong-pin", "4321-user\n");
-    let lines = [WRONG, "backup --passphrase-file pass --pin-file wrong-pin new.backup"];
+    world.file("other-wrong-pin", "4321-user\n");
+    let lines = [WRONG, "backup --passphrase-file pass --pin-file other-wrong-pin new.backup"];
     world.all_refused("token-pin-wrong", 4, &lines);
 }
 
@@ -118,4 +131,65 @@ fn no_pin_is_ever_said() {
         let shot = world.run(line);
         assert!(!shot.to_string().contains("1357-seal") && !shot.to_string().contains(PIN), "{shot}");
     }
+}
+
+/// A service that restarts with a wrong PIN burns one try, not all of them.
+#[test]
+fn a_refused_source_is_not_tried_again_by_itself() {
+    let world = World::with_pin();
+    let line = wrong(&world, 1);
+    assert_eq!((world.run(&line).code, tries_left(&world)), (Some(4), 2));
+    for _ in 0..5 {
+        assert_eq!((world.run(&line).code, tries_left(&world)), (Some(5), 2), "nothing is sent");
+    }
+    let status = world.run("status --check");
+    assert!(status.stdout.contains("wrong-pin-1"), "{status}");
+    // The file changes: it is another source.
+    world.file("wrong-pin-1", format!("{PIN}\n"));
+    world.done(&line);
+    assert!(!world.run("status --check").stdout.contains("wrong-pin-1"));
+}
+
+#[test]
+fn a_refused_source_is_tried_again_when_the_admin_says_so() {
+    let world = World::with_pin();
+    let line = wrong(&world, 1);
+    let shots = [
+        world.run(&line),
+        world.run(&line),
+        world.done("device retry tpm1"),
+        world.run(&line),
+        world.run("device retry tpm2"),
+    ];
+    let codes: Vec<_> = shots.iter().map(|shot| shot.code).collect();
+    assert_eq!(codes, [Some(4), Some(5), Some(0), Some(4), Some(2)]);
+    assert_eq!(tries_left(&world), 1);
+    snapshot::check("device-retry", &shots);
+}
+
+/// At a terminal the person is asked instead, and a PIN that is taken ends it.
+#[test]
+fn a_typed_pin_that_is_taken_ends_the_memory() {
+    let world = World::with_pin();
+    let line = wrong(&world, 1);
+    assert_eq!(world.run(&line).code, Some(4));
+    let mut pty = world.terminal(&line);
+    answer_hidden(&mut pty, "PIN of the master secret (2 tries left): ", PIN);
+    let end = pty.finish();
+    assert_eq!(end.status.code(), Some(0), "{}", end.transcript);
+    assert!(end.transcript.contains("was refused before, and is not sent again"), "{}", end.transcript);
+    assert_eq!(world.run(&line).code, Some(4), "the file is tried again");
+}
+
+/// No digest of a PIN, nor the PIN, is ever stored.
+#[test]
+fn the_memory_holds_nothing_of_the_pin() {
+    let world = World::with_pin();
+    assert_eq!(world.run(&wrong(&world, 1)).code, Some(4));
+    let memory: serde_json::Value = serde_json::from_str(&world.read("state/refused.json")).unwrap();
+    let refusal = &memory["refusals"][0];
+    let fields: Vec<&str> = refusal.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["at", "device", "source"]);
+    let fields: Vec<&str> = refusal["source"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["changed", "filesystem", "inode", "modified", "path", "size"]);
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 /// One line for each file and directory below `root`, sorted: name, mode, owner, and a hash of the content.
 ///
-/// The store's lock file is empty and may come and go; SoftHSM rewrites `token.object` at each login.
+/// The store's lock file is empty and may come and go, what is remembered of refused PINs too; SoftHSM rewrites `token.object` at each login.
 pub fn listing(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     walk(root, root, &mut lines);
@@ -21,7 +21,10 @@ fn walk(root: &Path, directory: &Path, lines: &mut Vec<String>) {
         let path = entry.expect("an entry of it").path();
         let found = fs::symlink_metadata(&path).expect("a file that stays");
         let name = path.strip_prefix(root).expect("a path below it").display().to_string();
-        if (name.ends_with("state/lock") && found.len() == 0) || name.ends_with("token.object") {
+        if (name.ends_with("state/lock") && found.len() == 0)
+            || name.ends_with("token.object")
+            || name.ends_with("state/refused.json")
+        {
             continue;
         }
         let content = match found.is_file() {

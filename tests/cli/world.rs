@@ -76,6 +76,22 @@ impl World {
         world
     }
 
+    /// A TPM that keeps generation 1 of system payroll, and `payroll.backup`; and a token, its user PIN in `pin`, that the
+    /// ring does not know.
+    pub fn two_devices() -> World {
+        let mut world = World::new();
+        world.hsm = Some(SoftHsm::new("payroll"));
+        world.file("pin", format!("{}\n", crate::common::softhsm::USER_PIN));
+        world
+    }
+
+    /// A ring on the TPM and on the token.
+    pub fn on_both() -> World {
+        let world = World::two_devices();
+        world.done("device add --yes --pin-file pin $HSM");
+        world
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

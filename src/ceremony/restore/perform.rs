@@ -1,11 +1,15 @@
 //! Restoring: what was stated, done.
 
+use super::super::crew::Crew;
+use super::super::generate::guarded;
 use super::super::init::{intend, pin_down};
-use super::super::{Answers, Error, Opened, Step, Tell, generate, now, proof, serving};
-use super::{RestorePlan, missing, not_in};
+use super::super::sealing::take_in;
+use super::super::{Error, Step, Tell, now, proof};
+use super::{Onto, RestorePlan, missing, not_in};
 use crate::backup::{Contents, Entry};
-use crate::device::{DeviceUri, Key, PinSource, Protection};
+use crate::device::{DeviceUri, PinSources};
 use crate::ring::{Anchor, DeviceRecord, DeviceSeal, Generation, Ring, Role, State};
+use crate::secret::Pin;
 use crate::store::{Locked, Store, StoreError};
 
 impl RestorePlan {
@@ -14,24 +18,37 @@ impl RestorePlan {
         self.from.options.with_pin
     }
 
-    /// The device that is restored onto, and what it is or will be called.
-    pub fn device(&self) -> (DeviceUri, String) {
-        let known = self.from.ring.as_ref().filter(|_| !self.from.options.replace);
-        let id = known.map(|ring| serving(ring).id.clone());
-        (self.from.uri.clone(), id.unwrap_or_else(|| Ring::device_name(self.from.uri.kind(), &[])))
+    /// The devices that are restored onto, with what they are or will be called, and whether they may ask for a PIN.
+    pub fn devices(&self) -> Vec<(String, DeviceUri, bool)> {
+        match (&self.from.onto, &self.from.ring) {
+            (Onto::Founded { uri, device }, _) => {
+                vec![(Ring::device_name(uri.kind(), &[]), uri.clone(), device.needs_pin)]
+            }
+            (Onto::Ring(devices), ring) => {
+                let asks = |id: &str| ring.as_ref().is_some_and(|ring| ring.asks_for_pin(id));
+                devices.iter().map(|one| (one.id.clone(), one.uri.clone(), asks(&one.id))).collect()
+            }
+        }
     }
 
-    /// Restores. Of the answers only the new PIN counts.
-    pub fn execute(self, answers: &Answers, pins: &dyn PinSource, tell: &mut Tell<'_>) -> Result<Ring, Error> {
+    /// Restores; `new_pin`, if there is one, guards the seals on a device that is new here.
+    pub fn execute(self, new_pin: Option<&Pin>, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::create(&self.from.place.directory)?;
         let locked = store.lock()?;
         let found = store.read()?;
         if found.as_ref().map(|ring| ring.commit) != self.from.ring.as_ref().map(|ring| ring.commit) {
             return Err(StoreError::Changed.into());
         }
-        match found {
-            Some(ring) if !self.from.options.replace => self.add(ring, &locked, pins, tell),
-            former => self.found(former, &store, &locked, answers, pins, tell),
+        match (found, &self.from.onto) {
+            (Some(ring), Onto::Ring(devices)) => {
+                let devices = devices.iter().map(|record| record.id.clone()).collect();
+                self.add(ring, devices, &locked, pins, tell)
+            }
+            (None, Onto::Ring(_)) => Err(StoreError::Changed.into()),
+            (former, Onto::Founded { uri, .. }) => {
+                let uri = uri.clone();
+                self.found(former, uri, &locked, new_pin, pins, tell)
+            }
         }
     }
 
@@ -39,24 +56,30 @@ impl RestorePlan {
     fn add(
         mut self,
         mut ring: Ring,
+        devices: Vec<String>,
         locked: &Locked<'_>,
-        pins: &dyn PinSource,
+        pins: &dyn PinSources,
         tell: &mut Tell<'_>,
     ) -> Result<Ring, Error> {
-        let mut opened = Opened::recorded(serving(&ring), pins)?;
-        let pin = generate::pin_in_use(&ring, &mut opened, pins)?;
-        let protection = pin.as_ref().map_or(Protection::None, Protection::Pin);
+        let mut crew = Crew::of(&ring, pins);
+        crew.leave(&self.from.options.leave);
+        let mut team = Vec::new();
+        for id in devices {
+            let pin = crew.pin_in_use(&ring, &id)?;
+            team.push((id, pin));
+        }
         if let Some(number) = ring.drop_pending() {
             tell(Step::Dropped { number });
         }
         for entry in missing(&ring.clone(), &self.contents) {
-            let generation = import(entry, &self.contents, protection, &mut opened, tell)?;
+            let generation = import(entry, &self.contents, &team, &mut crew, tell)?;
             ring.admit(generation)?;
         }
         for entry in &self.contents.generations {
             let generation = ring.by_id(entry.id).ok_or(Error::NoGeneration(entry.number))?;
-            proof::prove(generation, &self.contents, &mut opened)?;
-            tell(Step::GenerationProved { number: generation.number, id: entry.id, device: opened.name.clone() });
+            crew.each(generation, tell, |opened, seal, tell| {
+                proof::prove(generation, seal, &self.contents, opened, tell)
+            })?;
         }
         if self.from.options.activate
             && let Some(number) = self
@@ -86,17 +109,18 @@ impl RestorePlan {
     fn found(
         mut self,
         former: Option<Ring>,
-        store: &Store,
+        uri: DeviceUri,
         locked: &Locked<'_>,
-        answers: &Answers,
-        pins: &dyn PinSource,
+        new_pin: Option<&Pin>,
+        pins: &dyn PinSources,
         tell: &mut Tell<'_>,
     ) -> Result<Ring, Error> {
+        let store = locked.store();
         let is_first = store.founding()?.is_none();
-        let intent = intend(store, &self.from.uri, former.as_ref(), tell)?;
+        let intent = intend(store, &uri, former.as_ref(), tell)?;
         let device = DeviceRecord {
-            id: Ring::device_name(self.from.uri.kind(), &[]),
-            uri: self.from.uri.clone(),
+            id: Ring::device_name(uri.kind(), &[]),
+            uri,
             added: now(),
             anchor: Anchor::Intended(intent),
         };
@@ -111,14 +135,16 @@ impl RestorePlan {
             ring.succeed(former);
         }
         locked.commit(&mut ring)?;
-        let mut opened = pin_down(&mut ring, locked, is_first, pins, tell)?;
+        let id = ring.devices[0].id.clone();
+        let opened = pin_down(&mut ring, locked, is_first, pins.of(&id), tell)?;
+        let mut crew = Crew::joined_by(&ring, opened, pins);
+        let team = [(id, new_pin.map(Pin::duplicate))];
         for entry in &self.contents.generations {
-            let generation = import(entry, &self.contents, answers.protection(), &mut opened, tell)?;
+            let generation = import(entry, &self.contents, &team, &mut crew, tell)?;
             ring.admit(generation)?;
         }
         for generation in &ring.generations {
-            proof::prove(generation, &self.contents, &mut opened)?;
-            tell(Step::GenerationProved { number: generation.number, id: generation.id, device: opened.name.clone() });
+            proof::prove_everywhere(generation, &self.contents, &mut crew, tell)?;
         }
         ring.activate(self.contents.active)?;
         self.record.proved = Some(now());
@@ -133,7 +159,7 @@ impl RestorePlan {
         locked.commit(&mut ring)?;
         if former.is_some() {
             // What it held is in the new ring, or kept aside: its seals are not left lying about.
-            locked.forget_history()?;
+            locked.forget_history(&ring)?;
         }
         if let Some(path) = kept {
             tell(Step::RingReplaced { path: path.display().to_string() });
@@ -145,36 +171,28 @@ impl RestorePlan {
     }
 }
 
-/// Takes a generation into the device and shows that it is the one that the backup names.
+/// Takes a generation of the backup into each device of the team, with the PIN that shall guard its seal there.
 fn import(
     entry: &Entry,
     contents: &Contents,
-    protection: Protection<'_>,
-    opened: &mut Opened<'_>,
+    team: &[(String, Option<Pin>)],
+    crew: &mut Crew<'_>,
     tell: &mut Tell<'_>,
 ) -> Result<Generation, Error> {
-    let seal = opened.device.import(&entry.secret(), &contents.kek, protection).map_err(opened.failed())?;
-    let found = opened.id_of(Key::Sealed(&seal.use_part))?;
-    let failed = |place: &str| {
-        let generation = format!("generation {} ({})", entry.number, entry.id);
-        Error::ProofFailed { generation, place: place.to_owned() }
-    };
-    if found != entry.id {
-        return Err(failed("the backup's secret has another id"));
+    let (number, id) = (entry.number, entry.id);
+    let mut seals = Vec::new();
+    for (device, pin) in team {
+        let seal = take_in(crew.device(device)?, &entry.secret(), &contents.kek, number, id, guarded(pin.as_ref()))?;
+        tell(Step::GenerationRestored { number, id, device: device.clone() });
+        seals.push(DeviceSeal { device: device.clone(), seal });
     }
-    // The part that the next backup will be made from: key wrap gives the same for the same secret and KEK.
-    let exported = opened.device.export(&seal.export_part, &contents.kek).map_err(opened.failed())?;
-    if exported != entry.secret() {
-        return Err(failed("the device exports another secret than it took in"));
-    }
-    tell(Step::GenerationRestored { number: entry.number, id: entry.id, device: opened.name.clone() });
     Ok(Generation {
-        number: entry.number,
-        id: entry.id,
+        number,
+        id,
         created: entry.created,
         origin: entry.origin.clone(),
         restored: Some(now()),
         state: State::Kept,
-        seals: vec![DeviceSeal { device: opened.name.clone(), seal }],
+        seals,
     })
 }

@@ -1,0 +1,204 @@
+//! The devices of a ring as a ceremony uses them: opened when first needed, kept open, and passed over where they don't
+//! answer and another will do.
+
+use std::collections::BTreeMap;
+
+use super::{Error, Opened, Step, Tell};
+use crate::derive::Source;
+use crate::device::{Description, DeviceError, Fault, Guard, Kind, NoPin, PinRequest, PinSources, Seal, Tries};
+use crate::ring::{DeviceRecord, Generation, Ring};
+use crate::secret::Pin;
+
+/// The devices of a ring, in its order.
+pub struct Crew<'p> {
+    records: Vec<DeviceRecord>,
+    opened: BTreeMap<String, Opened<'p>>,
+    /// Those that were passed over: asked once, and left alone from then on.
+    absent: Vec<String>,
+    pins: &'p dyn PinSources,
+}
+
+impl<'p> Crew<'p> {
+    /// Opens nothing yet.
+    pub fn of(ring: &Ring, pins: &'p dyn PinSources) -> Self {
+        Self { records: ring.devices.clone(), opened: BTreeMap::new(), absent: Vec::new(), pins }
+    }
+
+    /// A crew that has one device open already, which is new to the ring.
+    pub fn joined_by(ring: &Ring, opened: Opened<'p>, pins: &'p dyn PinSources) -> Self {
+        let mut crew = Self::of(ring, pins);
+        crew.opened.insert(opened.name.clone(), opened);
+        crew
+    }
+
+    /// Leaves devices behind: nothing is asked of them.
+    pub fn leave(&mut self, devices: &[String]) {
+        self.absent.extend_from_slice(devices);
+    }
+
+    /// The device called `id`, open.
+    pub fn device(&mut self, id: &str) -> Result<&mut Opened<'p>, Error> {
+        if !self.opened.contains_key(id) {
+            let record = self.records.iter().find(|record| record.id == id);
+            let record = record.ok_or_else(|| Error::NoSuchDevice(id.to_owned()))?;
+            let opened = Opened::recorded(record, self.pins.of(id))?;
+            self.opened.insert(id.to_owned(), opened);
+        }
+        Ok(self.opened.get_mut(id).expect("opened just now"))
+    }
+
+    /// Does `work` on the first device that holds `generation` and can; says which ones it passed over.
+    ///
+    /// Error: that of the first one, where none can. A wrong PIN is never passed over: somebody typed it.
+    pub fn any<T>(
+        &mut self,
+        generation: &Generation,
+        tell: &mut Tell<'_>,
+        mut work: impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut first = None;
+        for id in self.answering() {
+            match self.attempt(generation, &id, &mut first, tell, &mut work)? {
+                Some(done) => return Ok(done),
+                None => continue,
+            }
+        }
+        Err(first.unwrap_or(Error::NowhereToBeHad(generation.number)))
+    }
+
+    /// Does `work` on every device that holds `generation` and can: one at least.
+    pub fn each(
+        &mut self,
+        generation: &Generation,
+        tell: &mut Tell<'_>,
+        mut work: impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut first, mut done) = (None, false);
+        for id in self.answering() {
+            done |= self.attempt(generation, &id, &mut first, tell, &mut work)?.is_some();
+        }
+        if done { Ok(()) } else { Err(first.unwrap_or(Error::NowhereToBeHad(generation.number))) }
+    }
+
+    fn answering(&self) -> Vec<String> {
+        let names = self.records.iter().map(|record| record.id.clone());
+        names.filter(|id| !self.absent.contains(id)).collect()
+    }
+
+    /// None where the device does not hold the generation, or was passed over; `first` is the first reason for that.
+    fn attempt<T>(
+        &mut self,
+        generation: &Generation,
+        id: &str,
+        first: &mut Option<Error>,
+        tell: &mut Tell<'_>,
+        work: &mut impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let Some(seal) = generation.seal_on(id) else { return Ok(None) };
+        match self.device(id).and_then(|opened| work(opened, seal, tell)) {
+            Err(Error::Device { device, source }) if may_be_passed_over(&source.fault) => {
+                if generation.seals.len() > 1 {
+                    tell(Step::PassedOver { device: device.clone(), because: source.to_string() });
+                }
+                self.absent.push(id.to_owned());
+                first.get_or_insert(Error::Device { device, source });
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+
+    /// The PIN that guards the ring's seals on a device, proved on one of them before it is set on a new one; none where
+    /// none does.
+    pub fn pin_in_use(&mut self, ring: &Ring, id: &str) -> Result<Option<Pin>, Error> {
+        let held = ring.active().filter(|generation| generation.seal_on(id).is_some());
+        let held = held.or_else(|| ring.usable().filter(|generation| generation.seal_on(id).is_some()).last());
+        let Some((generation, seal)) = held.and_then(|held| Some((held, held.seal_on(id)?))) else { return Ok(None) };
+        let pins = self.pins;
+        let opened = self.device(id)?;
+        Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
+            .and_then(|mut source| source.id())
+            .map_err(opened.failed())?;
+        if !matches!(seal.use_part.0.guard, Guard::Pin { .. }) {
+            return Ok(None);
+        }
+        // The source has just given it to the device, and gives the same again.
+        let request = PinRequest { device: id.to_owned(), kind: Kind::Tpm, tries_left: None };
+        pins.of(id).pin(&request).map(Some).map_err(opened.failed())
+    }
+}
+
+/// Whether another device may do instead of one that fails so. All but a wrong PIN, which cost a try: whoever gave it has to
+/// know.
+pub fn may_be_passed_over(fault: &Fault) -> bool {
+    match fault {
+        Fault::WrongPin { .. } => false,
+        Fault::Unreachable(_)
+        | Fault::Busy(_)
+        | Fault::TimedOut { .. }
+        | Fault::NotThisDevice(_)
+        | Fault::Untrusted(_)
+        | Fault::PinMissing { .. }
+        | Fault::PinSource(_)
+        | Fault::PinRefusedBefore { .. }
+        | Fault::Ambiguous(_)
+        | Fault::LastTry { .. }
+        | Fault::LockedOut { .. }
+        | Fault::PolicyNotMet(_)
+        | Fault::Missing(_)
+        | Fault::NoPermission { .. }
+        | Fault::OtherSecret { .. }
+        | Fault::Damaged(_)
+        | Fault::Failed(_) => true,
+    }
+}
+
+/// The devices that a ceremony needs all of: each is looked at, without a PIN. Those of `leave` are left behind.
+pub fn muster(ring: &Ring, leave: &[String]) -> Result<Vec<DeviceRecord>, Error> {
+    for id in leave {
+        if ring.in_service().all(|record| record.id != *id) {
+            return Err(Error::NoSuchDevice(id.clone()));
+        }
+    }
+    let mut mustered = Vec::new();
+    for record in ring.in_service().filter(|record| !leave.contains(&record.id)) {
+        let description = look_at(ring, record).map_err(|error| match error {
+            Error::Device { device, source } if ring.in_service().count() > leave.len() + 1 => {
+                Error::Absent { device, source }
+            }
+            error => error,
+        })?;
+        if !description.lacks.is_empty() {
+            return Err(Error::Unfit { device: record.id.clone(), lacks: description.lacks });
+        }
+        mustered.push(record.clone());
+    }
+    if mustered.is_empty() { Err(Error::NobodyLeft) } else { Ok(mustered) }
+}
+
+/// Looks at the ring's devices, without a PIN, until one would do. Error: that of the first.
+pub fn look_for_one(ring: &Ring) -> Result<(), Error> {
+    let mut first = None;
+    for record in ring.in_service() {
+        match look_at(ring, record) {
+            Ok(_) => return Ok(()),
+            Err(error) => drop(first.get_or_insert(error)),
+        }
+    }
+    Err(first.unwrap_or(Error::NobodyLeft))
+}
+
+/// Looks at a device of the ring, without a PIN: reachable, the one that was pinned, and not locked where the ring's secret
+/// needs a PIN.
+pub fn look_at(ring: &Ring, record: &DeviceRecord) -> Result<Description, Error> {
+    let mut opened = Opened::recorded(record, &NoPin)?;
+    let description = opened.device.describe().map_err(opened.failed())?;
+    if let Some(Tries { left: Some(0), recovery_seconds, .. }) = description.tries
+        && ring.asks_for_pin(&record.id)
+    {
+        let wait_seconds = recovery_seconds.map(u64::from);
+        let locked = Fault::LockedOut { device: description.name(), wait_seconds };
+        return Err(opened.failed()(DeviceError::from(locked)));
+    }
+    Ok(description)
+}

@@ -1,0 +1,117 @@
+//! Device remove: a device that serves no more. What it held is held, and proved, elsewhere first.
+
+use super::crew::{Crew, look_at};
+use super::{Error, Opened, Place, Plan, Step, Tell};
+use crate::derive::Source;
+use crate::device::{Kind, PinSources};
+use crate::ring::{DeviceRecord, Ring};
+use crate::store::{Store, StoreError};
+use crate::text::generations;
+
+/// A device to be removed.
+#[derive(Debug)]
+pub struct DeviceRemovePlan {
+    pub plan: Plan,
+    place: Place,
+    ring: Ring,
+    record: DeviceRecord,
+    /// Whether what was made for the ring on the device is destroyed.
+    destroys: bool,
+}
+
+impl DeviceRemovePlan {
+    /// Looks whether the ring can do without the device, and says what can be erased and what can't.
+    pub fn new(place: &Place, id: &str) -> Result<Self, Error> {
+        let ring = Store::open(&place.directory)?.ring()?;
+        let record = ring.device(id).cloned().ok_or_else(|| Error::NoSuchDevice(id.to_owned()))?;
+        let held: Vec<u32> =
+            ring.usable().filter(|held| held.seal_on(id).is_some()).map(|generation| generation.number).collect();
+        if ring.in_service().all(|other| other.id == id) {
+            return Err(Error::LastDevice(id.to_owned()));
+        }
+        let only: Vec<u32> = ring.only_on(id).map(|generation| generation.number).collect();
+        if !only.is_empty() {
+            return Err(Error::OnlyThere { device: id.to_owned(), numbers: only });
+        }
+
+        let mut plan = Plan::new("device-remove", &ring.system.name);
+        match held.as_slice() {
+            [] => plan.change("device-removed", format!("{id}, whose adding was cut off, is dropped")),
+            held => {
+                let text = format!("{id} serves no more; what it held stays elsewhere: {}", generations(held));
+                plan.change("device-removed", text);
+            }
+        }
+        let reached = look_at(&ring, &record);
+        let destroys = record.uri.kind() == Kind::Pkcs11 && reached.is_ok();
+        match (record.uri.kind(), reached) {
+            (Kind::Tpm, _) if held.is_empty() => {}
+            (Kind::Tpm, _) => {
+                let text = format!(
+                    "a TPM can't revoke a seal: who has a copy of this server's old state can still use it with {id}; \
+                     `strongroom generate` ends that for what comes after"
+                );
+                plan.warning("seals-stay", text);
+            }
+            (Kind::Pkcs11, Ok(_)) => {
+                let text = format!("the ring's wrapping keys on {id} are destroyed: copies of its seals open no more");
+                plan.change("keys-destroyed", text);
+            }
+            (Kind::Pkcs11, Err(error)) => {
+                let text = format!("the ring's wrapping keys stay on {id}, which can't be reached: {error}");
+                plan.warning("keys-stay", text);
+            }
+        }
+        plan.question = Some("Remove the device?");
+        Ok(Self { plan, place: place.clone(), ring, record, destroys })
+    }
+
+    /// The ring that it is removed from.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Removes it, after every generation was shown to be served by another device.
+    pub fn execute(self, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
+        let store = Store::open(&self.place.directory)?;
+        let locked = store.lock()?;
+        let found = store.ring()?;
+        if found.commit != self.ring.commit {
+            return Err(StoreError::Changed.into());
+        }
+        let id = self.record.id.as_str();
+        let held = found.usable().any(|generation| generation.seal_on(id).is_some());
+        let mut ring = found;
+        ring.remove_device(id)?;
+        let mut crew = Crew::of(&ring, pins);
+        for generation in ring.usable() {
+            let (found, device) = crew.any(generation, tell, |opened, seal, _| {
+                let found = Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
+                    .and_then(|mut source| source.id());
+                Ok((found.map_err(opened.failed())?, opened.name.clone()))
+            })?;
+            if found != generation.id {
+                let place = format!("{device} gives another one");
+                return Err(Error::ProofFailed { generation: generation.to_string(), place });
+            }
+            tell(Step::GenerationServed { number: generation.number, id: generation.id, device });
+        }
+        drop(crew);
+        // Keys first: a crash in between leaves a record of a device that is of no use any more, and is removed by the next
+        // run. The other way round would leave keys that nobody knows of.
+        if let (true, Some(intent)) = (self.destroys, self.record.anchor.intent()) {
+            let mut opened = Opened::recorded(&self.record, pins.of(id))?;
+            if opened.device.retire(&intent).map_err(opened.failed())? {
+                tell(Step::KeysDestroyed { device: id.to_owned() });
+            }
+        }
+        locked.commit(&mut ring)?;
+        // Former rings hold its seals: they go too.
+        locked.forget_history(&ring)?;
+        if held && !self.destroys {
+            tell(Step::SealsKept { device: id.to_owned() });
+        }
+        tell(Step::DeviceRemoved { device: id.to_owned() });
+        Ok(ring)
+    }
+}

@@ -1,0 +1,164 @@
+//! The ring's devices as they answer now: is each there, is it the one, do its seals open, can its PIN still be tried.
+
+use serde::Serialize;
+
+use super::Statement;
+use crate::ceremony::{Error, Opened};
+use crate::derive::Source;
+use crate::device::{Description, Fault, Guard, NoPin, Root, Tries};
+use crate::refusals::Refusals;
+use crate::ring::{DeviceRecord, Ring};
+
+#[derive(Debug, Serialize)]
+pub struct DeviceStatus {
+    pub id: String,
+    pub uri: String,
+    /// `ready`, or why not.
+    pub state: String,
+    pub reachable: bool,
+    pub fingerprint: Option<String>,
+    pub description: Option<Description>,
+    pub notes: Vec<String>,
+    /// Each generation, in the order of their numbers.
+    pub seals: Vec<SealStatus>,
+}
+
+/// What is known of a generation's seal on a device.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct SealStatus {
+    pub generation: u32,
+    pub state: SealState,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SealState {
+    /// It opens, and gives the generation's id.
+    Good,
+    /// It would take a PIN, or the device does not answer.
+    NotChecked,
+    /// There is none.
+    Missing,
+    Failed,
+}
+
+/// Looks at one device, and adds what needs attention to `warnings`.
+pub fn look(record: &DeviceRecord, ring: &Ring, refusals: &Refusals, warnings: &mut Vec<Statement>) -> DeviceStatus {
+    let id = &record.id;
+    let mut warn = |id: &'static str, text: String| warnings.push(Statement { id, text });
+    let mut status = DeviceStatus {
+        id: id.clone(),
+        uri: record.uri.to_string(),
+        state: "ready".to_owned(),
+        reachable: false,
+        fingerprint: record.root().map(Root::fingerprint),
+        description: None,
+        notes: Vec::new(),
+        seals: Vec::new(),
+    };
+    // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
+    let pin = ring.asks_for_pin(id);
+    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
+        let description = opened.device.describe().map_err(|source| Error::Device { device: id.clone(), source })?;
+        Ok((opened, description))
+    });
+    match looked {
+        Ok((mut opened, description)) => {
+            status.reachable = true;
+            if let Some(tries) = description.tries.filter(|_| pin) {
+                status.state = of_tries(&tries);
+                if tries.low || tries.left.is_some_and(|left| left <= 1) {
+                    warn("tries-low", format!("{id}: few PIN tries are left before it locks"));
+                }
+            }
+            status.seals = seals(ring, id, Some(&mut opened));
+            status.notes.clone_from(&description.notes);
+            status.description = Some(description);
+        }
+        Err(error) => {
+            status.state = match &error {
+                Error::Device { source, .. } => source.fault.to_string(),
+                other => other.to_string(),
+            };
+            warn("device", error.to_string());
+            status.seals = seals(ring, id, None);
+        }
+    }
+    if ring.being_added().any(|begun| begun.id == *id) && ring.is_founded() {
+        status.state = "being added".to_owned();
+        let text =
+            format!("the adding of {id} was cut off: `strongroom device add '{}'` again, or remove it", record.uri);
+        warn("unfinished-device", text);
+        return status;
+    }
+    for seal in &status.seals {
+        let number = seal.generation;
+        match (seal.state, &seal.because) {
+            (SealState::Failed, because) => {
+                let because = because.as_deref().unwrap_or("it does not open");
+                warn(
+                    "seal",
+                    format!("{id} does not serve generation {number}: {because}; `strongroom device repair {id}`"),
+                );
+            }
+            (SealState::Missing, _) if ring.usable().any(|generation| generation.number == number) => {
+                warn("left-behind", format!("{id} lacks generation {number}: `strongroom device repair {id}`"));
+            }
+            (SealState::Good | SealState::NotChecked | SealState::Missing, _) => {}
+        }
+    }
+    let key = status.fingerprint.clone().unwrap_or_else(|| record.uri.to_string());
+    for refusal in refusals.of_device(&key) {
+        let (path, at) = (&refusal.source.path, refusal.at);
+        let text = format!("{id} refused the PIN in {path} on {at}: put the right one into it, or `device retry {id}`");
+        warn("pin-refused", text);
+    }
+    status
+}
+
+fn of_tries(tries: &Tries) -> String {
+    let next = match (tries.recovery_seconds, tries.left == tries.max) {
+        (Some(seconds), false) => format!(", the next comes back within {} minutes", seconds.div_ceil(60)),
+        _ => String::new(),
+    };
+    match tries.left {
+        Some(0) => format!("locked: too many wrong PINs{next}"),
+        Some(left) => format!("ready, {left} PIN tries left{next}"),
+        None => "ready".to_owned(),
+    }
+}
+
+/// Opens what opens without a PIN, and recomputes its id. A device that stops answering is not asked again.
+fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<SealStatus> {
+    let mut seals = Vec::new();
+    for generation in &ring.generations {
+        let of = |state, because| SealStatus { generation: generation.number, state, because };
+        let Some(seal) = generation.seal_on(device) else {
+            seals.push(of(SealState::Missing, None));
+            continue;
+        };
+        let guard = &seal.use_part.0.guard;
+        let (Guard::None {}, Some(open)) = (guard, opened.as_mut()) else {
+            seals.push(of(SealState::NotChecked, None));
+            continue;
+        };
+        let found =
+            Source::sealed(open.device.as_mut(), &seal.use_part, generation.id).and_then(|mut source| source.id());
+        match found {
+            Ok(found) if found == generation.id => seals.push(of(SealState::Good, None)),
+            Ok(found) => seals.push(of(SealState::Failed, Some(format!("its seal gives generation {found}")))),
+            Err(error) => {
+                let gone = matches!(error.fault, Fault::Unreachable(_) | Fault::TimedOut { .. } | Fault::Busy(_));
+                let state = if gone { SealState::NotChecked } else { SealState::Failed };
+                seals.push(of(state, Some(error.to_string())));
+                if gone {
+                    opened = None;
+                }
+            }
+        }
+    }
+    seals
+}

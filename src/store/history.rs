@@ -1,0 +1,190 @@
+//! What is kept of rings: a copy of each of the last ones, the one that serves among them, so that a `ring.json` that was
+//! damaged or lost can be put back; and rings that were replaced.
+
+use std::path::PathBuf;
+
+use super::{HISTORY, Locked, MAX_RING, RING, Store, StoreError, owned_and_private};
+use crate::durable::{Directory, FileError};
+use crate::ring::{Ring, RingError};
+
+/// How many rings are kept.
+const KEPT: usize = 16;
+const REPLACED: &str = "replaced";
+
+/// What lies where the ring should be.
+#[derive(Debug)]
+pub enum Current {
+    /// No ring, and none ever was.
+    Nothing,
+    Ring(Box<Ring>),
+    /// No ring, and a history of one.
+    Lost,
+    /// A file that is no ring, and why.
+    Damaged(RingError),
+}
+
+impl Store {
+    /// Looks at what is there, damage told apart from everything else that can go wrong.
+    pub fn current(&self) -> Result<Current, StoreError> {
+        match self.read() {
+            Ok(Some(ring)) => Ok(Current::Ring(Box::new(ring))),
+            Ok(None) if self.last_good()?.is_some() => Ok(Current::Lost),
+            Ok(None) => Ok(Current::Nothing),
+            Err(StoreError::Ring { source: damage @ (RingError::Syntax(_) | RingError::Broken(_)), .. }) => {
+                Ok(Current::Damaged(damage))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest ring of the history that can be read: a copy of the one that serves, where nothing was lost.
+    pub fn last_good(&self) -> Result<Option<Ring>, StoreError> {
+        let Some(history) = self.history()? else { return Ok(None) };
+        let mut names = history.names()?;
+        names.retain(|name| is_kept(name));
+        for name in names.iter().rev() {
+            // One that can't be read is passed over: an older one is better than none.
+            let content = history.read(name, MAX_RING, |_, _| Ok(()))?;
+            if let Some(Ok(ring)) = content.map(|text| Ring::parse(&text)) {
+                return Ok(Some(ring));
+            }
+        }
+        Ok(None)
+    }
+
+    fn history(&self) -> Result<Option<Directory>, StoreError> {
+        let path = self.path().join(HISTORY);
+        match Directory::open(&path) {
+            Ok(history) => {
+                let found = history.metadata()?;
+                owned_and_private(&path, &found, 0o700)?;
+                Ok(Some(history))
+            }
+            Err(FileError::MissingDirectory(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Keeps a copy of the ring that was just committed, and drops the oldest beyond [`KEPT`].
+    pub(super) fn keep(&self, ring: &Ring) -> Result<(), StoreError> {
+        let history = self.subdirectory(HISTORY)?;
+        history.replace(&name_of(ring), &ring.print())?;
+        let mut names = history.names()?;
+        names.retain(|name| is_kept(name));
+        for old in names.iter().take(names.len().saturating_sub(KEPT)) {
+            history.remove(old)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the former rings: what was sealed in them is sealed better now, or not to be used any more. `ring` is the one
+    /// that serves.
+    pub fn forget_history(&self, ring: &Ring) -> Result<(), StoreError> {
+        let history = self.subdirectory(HISTORY)?;
+        for name in history.names()? {
+            if name != name_of(ring) {
+                history.remove(&name)?;
+            }
+        }
+        Ok(history.sync()?)
+    }
+
+    /// Puts the ring of another system, or of another device, where `restore --replace` leaves it. Gives its new path.
+    pub fn put_aside(&self, ring: &Ring) -> Result<PathBuf, StoreError> {
+        self.keep_aside(&format!("{}-{:08}.json", ring.system.id, ring.commit))
+    }
+
+    /// Puts a damaged ring where somebody may look at it later. Gives its new path.
+    pub fn put_damaged_aside(&self) -> Result<PathBuf, StoreError> {
+        let name = format!("damaged-{}.json", hex::encode(crate::secret::random_array::<4>()));
+        self.keep_aside(&name)
+    }
+
+    fn keep_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let replaced = self.subdirectory(REPLACED)?;
+        self.store.directory.keep(RING, &replaced, name)?;
+        Ok(self.store.path().join(REPLACED).join(name))
+    }
+
+    fn subdirectory(&self, name: &str) -> Result<Directory, StoreError> {
+        let path = self.store.path().join(name);
+        Directory::create(&path)?;
+        Ok(Directory::open(&path)?)
+    }
+}
+
+fn name_of(ring: &Ring) -> String {
+    format!("ring-{:08}.json", ring.commit)
+}
+
+fn is_kept(name: &str) -> bool {
+    name.starts_with("ring-") && name.ends_with(".json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::tests::founded;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("state")).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn the_ring_that_serves_is_in_the_history_too() {
+        let (_directory, store) = store();
+        assert!(matches!(store.current(), Ok(Current::Nothing)));
+        let mut ring = founded(1);
+        let locked = store.lock().unwrap();
+        for commit in 1..=20 {
+            locked.commit(&mut ring).unwrap();
+            assert_eq!((ring.commit, store.last_good().unwrap().as_ref()), (commit, Some(&ring)));
+        }
+        assert_eq!(std::fs::read_dir(store.path().join(HISTORY)).unwrap().count(), KEPT);
+        locked.forget_history(&ring).unwrap();
+        assert_eq!(std::fs::read_dir(store.path().join(HISTORY)).unwrap().count(), 1);
+        assert_eq!(store.last_good().unwrap().as_ref(), Some(&ring));
+    }
+
+    #[test]
+    fn a_copy_does_not_share_what_happens_to_the_ring() {
+        let (_directory, store) = store();
+        let mut ring = founded(2);
+        store.lock().unwrap().commit(&mut ring).unwrap();
+        std::fs::write(store.path().join(RING), "{").unwrap();
+        assert!(matches!(store.current(), Ok(Current::Damaged(RingError::Syntax(_)))));
+        assert_eq!(store.last_good().unwrap().as_ref(), Some(&ring));
+        std::fs::remove_file(store.path().join(RING)).unwrap();
+        assert!(matches!(store.current(), Ok(Current::Lost)));
+        assert!(matches!(store.ring(), Err(StoreError::Lost(_))));
+    }
+
+    #[test]
+    fn an_older_ring_is_better_than_none() {
+        let (_directory, store) = store();
+        let mut ring = founded(1);
+        let locked = store.lock().unwrap();
+        locked.commit(&mut ring).unwrap();
+        let first = ring.clone();
+        locked.commit(&mut ring).unwrap();
+        std::fs::write(store.path().join(HISTORY).join(name_of(&ring)), "").unwrap();
+        assert_eq!(store.last_good().unwrap(), Some(first));
+    }
+
+    #[test]
+    fn what_is_replaced_is_kept_aside() {
+        let (_directory, store) = store();
+        let locked = store.lock().unwrap();
+        let mut former = founded(2);
+        locked.commit(&mut former).unwrap();
+        let aside = locked.put_aside(&former).unwrap();
+        let mut ring = founded(1);
+        ring.system.id = uuid::Uuid::from_u128(8);
+        locked.commit(&mut ring).unwrap();
+        assert_eq!(Ring::parse(&std::fs::read(aside).unwrap()).unwrap(), former);
+    }
+}
