@@ -14,6 +14,7 @@ mod device_repair;
 mod generate;
 mod init;
 mod proof;
+mod recover;
 mod restore;
 mod sealing;
 mod steps;
@@ -30,6 +31,7 @@ pub use device_remove::DeviceRemovePlan;
 pub use device_repair::DeviceRepairPlan;
 pub use generate::GeneratePlan;
 pub use init::InitPlan;
+pub use recover::RecoverPlan;
 pub use restore::{Restore, RestoreOptions, RestorePlan};
 pub use steps::{Plan, Statement, Step};
 pub use verify::{Verdict, Verify};
@@ -106,6 +108,10 @@ pub enum Error {
     PinOnToken,
     #[error("the ring that is here has seals already, and keeps the protection that they have")]
     PinOnRing,
+    #[error("the ring of system {0} is whole")]
+    NothingToRecover(String),
+    #[error("{} holds no former ring that can be read", .0.display())]
+    NoHistory(PathBuf),
     #[error("{generation} is not what the device gives: {place}")]
     ProofFailed { generation: String, place: String },
     #[error("generation {0} is not in the ring")]

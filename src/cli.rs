@@ -62,6 +62,7 @@ pub enum Command {
     Backup(Backup),
     Verify(Verify),
     Restore(Restore),
+    Recover(Recover),
     Status(Status),
     Derive(Derive),
     #[command(subcommand)]
@@ -213,6 +214,24 @@ pub struct Restore {
     pub pin: PinArgs,
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Put back the last good ring, where the ring was damaged or lost
+///
+/// The state directory keeps copies of the last rings. Nothing is overwritten: what is damaged is kept aside.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom recover --dry-run
+  strongroom recover")]
+pub struct Recover {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub pin: PinArgs,
     #[command(flatten)]
     pub yes: Yes,
 }

@@ -7,6 +7,7 @@ mod devices;
 mod generate;
 mod init;
 mod paper;
+mod recover;
 mod restore;
 mod status;
 mod verify;
@@ -29,6 +30,7 @@ pub fn run(cli: Cli, terminal: &Terminal) -> Result<(), Stop> {
         Command::Backup(args) => backup::run(args, &place, terminal),
         Command::Verify(args) => verify::run(args, &place, terminal),
         Command::Restore(args) => restore::run(args, &place, terminal),
+        Command::Recover(args) => recover::run(args, &place, terminal),
         Command::Status(args) => status::run(&args, &place, terminal),
         Command::Derive(args) => derive::run(args, &place, terminal),
         Command::Device(Device::List) => device::list(&place, terminal),

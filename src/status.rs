@@ -14,7 +14,7 @@ pub use devices::{DeviceStatus, SealState, SealStatus};
 use crate::ceremony::{Error, Place, Statement};
 use crate::derive::GenerationId;
 use crate::ring::{Generation, Ring, Role, State, System};
-use crate::store::{Store, StoreError, same_disk};
+use crate::store::{Store, same_disk};
 
 /// A drill older than this is nagged about, in days.
 const DRILL_DAYS: i64 = 90;
@@ -75,7 +75,7 @@ impl Status {
         let (ring, served) = match (store.read()?, &founding) {
             (Some(ring), _) => (ring, true),
             (None, Some(founding)) => (founding.clone(), false),
-            (None, None) => return Err(StoreError::NoRing(place.directory.clone()).into()),
+            (None, None) => (store.ring()?, true),
         };
         let now = Timestamp::now();
         let mut warnings = Vec::new();

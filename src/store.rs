@@ -130,6 +130,11 @@ impl Store {
         self.directory.path()
     }
 
+    /// Where the ring lies.
+    pub fn ring_path(&self) -> PathBuf {
+        self.path().join(RING)
+    }
+
     /// The ring that serves; none where there is none yet.
     pub fn read(&self) -> Result<Option<Ring>, StoreError> {
         self.parse(RING)

@@ -108,6 +108,23 @@ impl<'p> Crew<'p> {
         }
     }
 
+    /// Shows that every generation that is, or was, active is served: some device gives its id.
+    pub fn prove_service(&mut self, ring: &Ring, tell: &mut Tell<'_>) -> Result<(), Error> {
+        for generation in ring.usable() {
+            let (found, device) = self.any(generation, tell, |opened, seal, _| {
+                let found = Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
+                    .and_then(|mut source| source.id());
+                Ok((found.map_err(opened.failed())?, opened.name.clone()))
+            })?;
+            if found != generation.id {
+                let place = format!("{device} gives another one");
+                return Err(Error::ProofFailed { generation: generation.to_string(), place });
+            }
+            tell(Step::GenerationServed { number: generation.number, id: generation.id, device });
+        }
+        Ok(())
+    }
+
     /// The PIN that guards the ring's seals on a device, proved on one of them before it is set on a new one; none where
     /// none does.
     pub fn pin_in_use(&mut self, ring: &Ring, id: &str) -> Result<Option<Pin>, Error> {

@@ -2,7 +2,6 @@
 
 use super::crew::{Crew, look_at};
 use super::{Error, Opened, Place, Plan, Step, Tell};
-use crate::derive::Source;
 use crate::device::{Kind, PinSources};
 use crate::ring::{DeviceRecord, Ring};
 use crate::store::{Store, StoreError};
@@ -83,20 +82,7 @@ impl DeviceRemovePlan {
         let held = found.usable().any(|generation| generation.seal_on(id).is_some());
         let mut ring = found;
         ring.remove_device(id)?;
-        let mut crew = Crew::of(&ring, pins);
-        for generation in ring.usable() {
-            let (found, device) = crew.any(generation, tell, |opened, seal, _| {
-                let found = Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
-                    .and_then(|mut source| source.id());
-                Ok((found.map_err(opened.failed())?, opened.name.clone()))
-            })?;
-            if found != generation.id {
-                let place = format!("{device} gives another one");
-                return Err(Error::ProofFailed { generation: generation.to_string(), place });
-            }
-            tell(Step::GenerationServed { number: generation.number, id: generation.id, device });
-        }
-        drop(crew);
+        Crew::of(&ring, pins).prove_service(&ring, tell)?;
         // Keys first: a crash in between leaves a record of a device that is of no use any more, and is removed by the next
         // run. The other way round would leave keys that nobody knows of.
         if let (true, Some(intent)) = (self.destroys, self.record.anchor.intent()) {

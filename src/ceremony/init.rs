@@ -10,7 +10,7 @@ use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_n
 use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
 use crate::secret::Pin;
-use crate::store::{Locked, Store};
+use crate::store::{Current, Locked, Store, StoreError};
 
 /// The number of a system's first generation.
 const FIRST: u32 = 1;
@@ -195,10 +195,12 @@ pub(super) fn intend(
 /// A system is made only where there is none. Gives the store where there is a directory already.
 fn check_free(place: &Place) -> Result<Option<Store>, Error> {
     let store = Store::check_place(&place.directory)?;
-    if let Some(store) = &store
-        && let Some(ring) = store.read()?
-    {
-        return Err(Error::RingExists { directory: place.directory.clone(), name: ring.system.name });
+    let Some(found) = &store else { return Ok(None) };
+    match found.current()? {
+        Current::Nothing => Ok(store),
+        Current::Ring(ring) => Err(Error::RingExists { directory: place.directory.clone(), name: ring.system.name }),
+        // One that can be put back is not forgotten for a new one.
+        Current::Lost => Err(StoreError::Lost(place.directory.clone()).into()),
+        Current::Damaged(source) => Err(StoreError::Ring { path: found.ring_path(), source }.into()),
     }
-    Ok(store)
 }

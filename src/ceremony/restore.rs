@@ -14,7 +14,7 @@ use crate::backup::{Contents, Entry, Preamble};
 use crate::device::{Description, DeviceUri, Kind};
 use crate::ring::{BackupRecord, DeviceRecord, Generation, Ring, Role, State};
 use crate::secret::Passphrase;
-use crate::store::Store;
+use crate::store::{Current, Store};
 use crate::text::generations;
 
 /// What the admin chose.
@@ -37,8 +37,20 @@ pub struct Restore {
     place: Place,
     path: PathBuf,
     options: RestoreOptions,
+    /// The ring that serves here; none where there is none, or what is there can't be read.
     ring: Option<Ring>,
+    ruin: Option<Ruin>,
     onto: Onto,
+}
+
+/// A ring that was damaged or lost, and is to be rebuilt.
+#[derive(Debug)]
+struct Ruin {
+    /// What happened to it.
+    what: String,
+    damaged: bool,
+    /// What the history has of it.
+    last_good: Option<Ring>,
 }
 
 /// Where the generations go.
@@ -64,9 +76,9 @@ impl Restore {
     pub fn new(place: &Place, path: &Path, options: RestoreOptions) -> Result<Self, Error> {
         let file = crate::durable::read(path, crate::backup::MAX_FILE)?;
         let preamble = crate::backup::look(&file).map_err(Error::backup(path))?;
-        let ring = match Store::check_place(&place.directory)? {
-            Some(store) => store.read()?,
-            None => None,
+        let (ring, ruin) = match Store::check_place(&place.directory)? {
+            Some(store) => found_here(&store)?,
+            None => (None, None),
         };
         let found = |uri: DeviceUri| -> Result<Onto, Error> {
             if options.with_pin && uri.kind() == Kind::Pkcs11 {
@@ -75,8 +87,12 @@ impl Restore {
             let device = Box::new(look_at_new("the device", &uri)?);
             Ok(Onto::Founded { uri, device })
         };
+        let last_good = ruin.as_ref().and_then(|ruin| ruin.last_good.as_ref());
         let onto = match (&ring, &options.device) {
-            (None, None) => return Err(Error::NoDevice),
+            (None, None) => {
+                let first = last_good.and_then(|ring| ring.devices.first());
+                found(first.map(|record| record.uri.clone()).ok_or(Error::NoDevice)?)?
+            }
             (None, Some(uri)) => found(uri.clone())?,
             (Some(ring), asked) if options.replace => {
                 let first = ring.devices.first().map(|record| record.uri.clone());
@@ -91,7 +107,7 @@ impl Restore {
                 Onto::Ring(muster(ring, &options.leave)?)
             }
         };
-        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, onto })
+        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, ruin, onto })
     }
 
     /// Opens the backup, and states what restoring it will change.
@@ -105,25 +121,30 @@ impl Restore {
         match (&self.ring, &self.onto) {
             (Some(ring), Onto::Ring(_)) => self.state_addition(&mut plan, ring, &contents)?,
             (None, Onto::Ring(_)) => return Err(Error::NoDevice),
-            (_, Onto::Founded { uri, device }) => self.state_founding(&mut plan, uri, device, &contents),
+            (_, Onto::Founded { uri, device }) => {
+                self.state_ruin(&mut plan, &contents)?;
+                self.state_founding(&mut plan, uri, device, &contents);
+            }
         }
         Ok(RestorePlan { plan, from: self, contents, record })
     }
 
     /// The term of a ring that is founded from the backup: who takes over raises it above all that are known here.
     fn term_after(&self, contents: &Contents) -> u64 {
-        let here = self.ring.as_ref().filter(|ring| ring.system.id == contents.system.id).map_or(0, |ring| ring.term);
+        let last_good = self.ruin.as_ref().and_then(|ruin| ruin.last_good.as_ref());
+        let here = self
+            .ring
+            .as_ref()
+            .or(last_good)
+            .filter(|ring| ring.system.id == contents.system.id)
+            .map_or(0, |ring| ring.term);
         let known = contents.term.max(here);
         if self.options.member { known } else { known.saturating_add(1) }
     }
 
     fn state_addition(&self, plan: &mut Plan, ring: &Ring, contents: &Contents) -> Result<(), Error> {
         if ring.system.id != contents.system.id {
-            return Err(Error::OtherSystem {
-                directory: self.place.directory.clone(),
-                ours: format!("{} ({})", ring.system.name, ring.system.id),
-                theirs: format!("{} ({})", contents.system.name, contents.system.id),
-            });
+            return Err(self.other_system(ring, contents));
         }
         for entry in &contents.generations {
             if ring.by_id(entry.id).is_none() {
@@ -164,6 +185,33 @@ impl Restore {
         }
         plan.question = Some("Restore?");
         Ok(())
+    }
+
+    fn state_ruin(&self, plan: &mut Plan, contents: &Contents) -> Result<(), Error> {
+        let Some(ruin) = &self.ruin else { return Ok(()) };
+        plan.change("ring-rebuilt", format!("{}, and is rebuilt from this backup", ruin.what));
+        let Some(last) = &ruin.last_good else { return Ok(()) };
+        if last.system.id != contents.system.id && !self.options.replace {
+            return Err(self.other_system(last, contents));
+        }
+        let lost: Vec<u32> = not_in(last, contents).map(|generation| generation.number).collect();
+        let text = match lost.as_slice() {
+            [] => "`strongroom recover` would put back the last good ring of the history instead".to_owned(),
+            lost => format!(
+                "not in this backup: {}, which the last good ring of the history has: `strongroom recover` puts that back",
+                generations(lost)
+            ),
+        };
+        plan.warning("history", text);
+        Ok(())
+    }
+
+    fn other_system(&self, ours: &Ring, contents: &Contents) -> Error {
+        Error::OtherSystem {
+            directory: self.place.directory.clone(),
+            ours: format!("{} ({})", ours.system.name, ours.system.id),
+            theirs: format!("{} ({})", contents.system.name, contents.system.id),
+        }
     }
 
     fn state_founding(&self, plan: &mut Plan, uri: &DeviceUri, device: &Description, contents: &Contents) {
@@ -228,6 +276,20 @@ impl Restore {
             }
             plan.question = Some("Restore, and take over as master?");
         }
+    }
+}
+
+/// The ring that serves, or what became of it.
+fn found_here(store: &Store) -> Result<(Option<Ring>, Option<Ruin>), Error> {
+    let directory = store.path().display();
+    let ruin = |what: String, damaged: bool| -> Result<(Option<Ring>, Option<Ruin>), Error> {
+        Ok((None, Some(Ruin { what, damaged, last_good: store.last_good()? })))
+    };
+    match store.current()? {
+        Current::Nothing => Ok((None, None)),
+        Current::Ring(ring) => Ok((Some(*ring), None)),
+        Current::Lost => ruin(format!("the ring in {directory} is missing"), false),
+        Current::Damaged(why) => ruin(format!("the ring in {directory} is damaged ({why})"), true),
     }
 }
 

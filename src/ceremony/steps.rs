@@ -132,6 +132,9 @@ pub enum Step {
     RingReplaced {
         path: String,
     },
+    RingRecovered {
+        commit: u64,
+    },
     BackupRecorded {
         path: String,
     },
@@ -196,6 +199,7 @@ impl fmt::Display for Step {
             }
             Step::GenerationActive { number, id } => write!(f, "generation {number} ({id}) is active"),
             Step::RingReplaced { path } => write!(f, "the former ring is kept in {path}"),
+            Step::RingRecovered { commit } => write!(f, "the ring is back, as commit {commit}"),
             Step::BackupRecorded { path } => write!(f, "drill recorded for {path}"),
             Step::TargetKeepsNoMode {} => {
                 f.write_str("the backup's file system keeps no modes: whoever can mount it can read the file")

@@ -86,6 +86,10 @@ fn of_ceremony(error: &Error) -> Verdict {
             format!("bring it onto another device first: `strongroom device repair DEVICE`, while {device} answers"),
         ),
         Error::LastDevice(_) => say("last-device", Exit::Refused, "add another one first: `strongroom device add URI`"),
+        Error::NothingToRecover(_) => {
+            say("ring-whole", Exit::Refused, "nothing was changed; `strongroom status` shows it")
+        }
+        Error::NoHistory(_) => say("no-history", Exit::Damaged, "restore from a backup: `strongroom restore FILE`"),
         Error::Unfit { .. } => {
             say("device-unfit", Exit::Device, "nothing was made; choose another device: `strongroom device list`")
         }
@@ -165,7 +169,7 @@ fn of_ring(error: &RingError) -> Verdict {
         RingError::Syntax(_) | RingError::Broken(_) => say(
             "ring-damaged",
             Exit::Damaged,
-            "move the file aside, and restore from a backup; former rings are in the history directory beside it",
+            "`strongroom recover` puts back the last good one of the history; or restore a backup",
         ),
         RingError::Full => {
             say("ring-full", Exit::Refused, "restore into a new system, or keep the generation that is active")

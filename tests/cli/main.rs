@@ -16,6 +16,7 @@ mod admin;
 mod crew;
 mod devices;
 mod files;
+mod heal;
 mod inputs;
 mod interrupts;
 mod output;

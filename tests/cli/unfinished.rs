@@ -90,6 +90,7 @@ fn verify_of_its_backup_finishes_an_init() {
 fn an_unfinished_init_leaves_no_keys_behind_on_a_token() {
     let world = World::token();
     fs::rename(world.path("state/ring.json"), world.path("state/ring.next.json")).unwrap();
+    fs::remove_dir_all(world.path("state/history")).unwrap();
     let next = world.read("state/ring.next.json").replace("\"active\"", "\"pending\"");
     world.file("state/ring.next.json", next);
     let login = ["--token-label", "payroll", "--login", "--pin", crate::common::softhsm::USER_PIN, "--list-objects"];

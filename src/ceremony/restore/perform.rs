@@ -5,7 +5,7 @@ use super::super::generate::guarded;
 use super::super::init::{intend, pin_down};
 use super::super::sealing::take_in;
 use super::super::{Error, Step, Tell, now, proof};
-use super::{Onto, RestorePlan, missing, not_in};
+use super::{Onto, RestorePlan, found_here, missing, not_in};
 use crate::backup::{Contents, Entry};
 use crate::device::{DeviceUri, PinSources};
 use crate::ring::{Anchor, DeviceRecord, DeviceSeal, Generation, Ring, Role, State};
@@ -35,7 +35,11 @@ impl RestorePlan {
     pub fn execute(self, new_pin: Option<&Pin>, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::create(&self.from.place.directory)?;
         let locked = store.lock()?;
-        let found = store.read()?;
+        let (found, ruin) = found_here(&store)?;
+        let was_damaged = self.from.ruin.as_ref().map(|ruin| ruin.damaged);
+        if ruin.as_ref().map(|ruin| ruin.damaged) != was_damaged {
+            return Err(StoreError::Changed.into());
+        }
         if found.as_ref().map(|ring| ring.commit) != self.from.ring.as_ref().map(|ring| ring.commit) {
             return Err(StoreError::Changed.into());
         }
@@ -117,7 +121,8 @@ impl RestorePlan {
     ) -> Result<Ring, Error> {
         let store = locked.store();
         let is_first = store.founding()?.is_none();
-        let intent = intend(store, &uri, former.as_ref(), tell)?;
+        let last_good = self.from.ruin.as_ref().and_then(|ruin| ruin.last_good.as_ref());
+        let intent = intend(store, &uri, former.as_ref().or(last_good), tell)?;
         let device = DeviceRecord {
             id: Ring::device_name(uri.kind(), &[]),
             uri,
@@ -131,7 +136,8 @@ impl RestorePlan {
         let system = self.contents.system.clone();
         let mut ring = Ring::founding(system, self.from.term_after(&self.contents), role, master, device);
         ring.last_number = self.contents.last_number;
-        if let Some(former) = &former {
+        // Of a ring that was damaged or lost, the history knows best where it had got to.
+        if let Some(former) = former.as_ref().or(last_good) {
             ring.succeed(former);
         }
         locked.commit(&mut ring)?;
@@ -156,12 +162,16 @@ impl RestorePlan {
             }
             _ => None,
         };
+        let damaged = match &self.from.ruin {
+            Some(ruin) if ruin.damaged => Some(locked.put_damaged_aside()?),
+            _ => None,
+        };
         locked.commit(&mut ring)?;
         if former.is_some() {
             // What it held is in the new ring, or kept aside: its seals are not left lying about.
             locked.forget_history(&ring)?;
         }
-        if let Some(path) = kept {
+        if let Some(path) = kept.or(damaged) {
             tell(Step::RingReplaced { path: path.display().to_string() });
         }
         if let Some(active) = ring.active() {

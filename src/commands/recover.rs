@@ -1,0 +1,24 @@
+//! `strongroom recover`: the last good ring, put back.
+
+use strongroom::ceremony::{Place, RecoverPlan};
+
+use crate::cli::Recover;
+use crate::report::Stop;
+use crate::secrets::{Asker, Given};
+use crate::terminal::Terminal;
+
+pub fn run(args: Recover, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
+    let plan = RecoverPlan::new(place)?;
+    let mut given = Given::read(&args.pin, None, None)?;
+    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    terminal.plan(&plan.plan)?;
+    if args.dry_run {
+        terminal.say("Nothing was changed: this was a dry run.");
+        return Ok(());
+    }
+    if let Some(question) = plan.plan.question {
+        terminal.confirm(question, args.yes.yes)?;
+    }
+    pins.settle(plan.execute(&pins, &mut |step| terminal.step(&step)))?;
+    Ok(())
+}
