@@ -30,6 +30,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// The identity of a credential that a service manager hands over anew at each start: its path and its size. All else
+    /// changes though the content does not, and a service that restarts would burn try after try.
+    pub fn of_credential(path: &str, found: &Metadata) -> Self {
+        Self { path: path.to_owned(), filesystem: 0, inode: 0, size: found.size(), modified: 0, changed: 0 }
+    }
+
     /// The identity of an opened file; none for what is no regular file: a pipe gives something else each time.
     pub fn of(path: &str, found: &Metadata) -> Option<Self> {
         let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);

@@ -36,7 +36,10 @@ pub fn from_flags(what: &'static str, file: &Option<PathBuf>, fd: Option<i32>) -
 pub fn credential(name: &str, what: &'static str) -> Result<Option<Read>, Stop> {
     let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
     let path = Path::new(&directory).join(name);
-    if path.exists() { from_file(what, &path).map(Some) } else { Ok(None) }
+    let Ok(found) = path.metadata() else { return Ok(None) };
+    let read = from_file(what, &path)?;
+    let source = Source::of_credential(&read.from, &found);
+    Ok(Some(Read { source: Some(source), ..read }))
 }
 
 pub fn from_file(what: &'static str, path: &Path) -> Result<Read, Stop> {

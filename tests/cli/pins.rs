@@ -193,3 +193,21 @@ fn the_memory_holds_nothing_of_the_pin() {
     let fields: Vec<&str> = refusal["source"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(fields, ["changed", "filesystem", "inode", "modified", "path", "size"]);
 }
+
+/// systemd makes the file anew at each start of the service: the same credential all the same.
+#[test]
+fn a_refused_credential_is_not_tried_again_at_the_next_start() {
+    let world = World::with_pin();
+    let start = |pin: &str| {
+        let _ = std::fs::remove_dir_all(world.path("credentials"));
+        std::fs::create_dir(world.path("credentials")).unwrap();
+        world.file("credentials/strongroom.pin.tpm1", pin);
+        let mut command = world.command("derive --generation 1 backups");
+        command.env("CREDENTIALS_DIRECTORY", world.path("credentials"));
+        world.run_as("derive --generation 1 backups", command).code
+    };
+    assert_eq!((start("1357-seal"), tries_left(&world)), (Some(4), 2));
+    assert_eq!((start("1357-seal"), tries_left(&world)), (Some(5), 2));
+    world.done("device retry tpm1");
+    assert_eq!((start(PIN), tries_left(&world)), (Some(0), 2));
+}

@@ -180,6 +180,50 @@ fn provisions_once() {
     );
 }
 
+/// What was made for the ring goes, with every seal under it; what others have on the token stays, and so does a key that
+/// is not as the ring's keys are.
+#[test]
+fn retiring_destroys_the_rings_keys_and_nothing_else() {
+    in_own_process(
+        this_test!(),
+        || SoftHsm::new("payroll"),
+        |hsm| {
+            let pins = right();
+            let (mine, theirs) = (Intent::random(), Intent::random());
+            let mut other = open(&hsm.uri(), None, &pins);
+            other.provision(&theirs).unwrap();
+            let kept = other.generate(Protection::None, &NO_QUALIFIER).unwrap();
+            drop(other);
+            let mut device = open(&hsm.uri(), None, &pins);
+            let root = device.provision(&mine).unwrap();
+            let seal = device.generate(Protection::None, &NO_QUALIFIER).unwrap();
+            assert!(device.retire(&mine).unwrap());
+            assert!(!device.retire(&mine).unwrap(), "nothing is left to destroy");
+            drop(device);
+            let mut device = open(&hsm.uri(), Some(&root), &pins);
+            assert!(matches!(fault(device.hmac(Key::Sealed(&seal.use_part), b"x")), Fault::NotThisDevice(_)));
+            drop(device);
+            let mut other = open(&hsm.uri(), None, &pins);
+            other.provision(&theirs).unwrap();
+            other.hmac(Key::Sealed(&kept.use_part), b"x").unwrap();
+            drop(other);
+
+            let (module, session) = program_with_the_pin(hsm);
+            let foreign = Intent::random();
+            let id = Attribute::Id(foreign.use_key.0.to_vec());
+            let template = [Attribute::Token(true), Attribute::ValueLen(32.into()), Attribute::Decrypt(true), id];
+            session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+            drop(session);
+            module.finalize().unwrap();
+            let mut device = open(&hsm.uri(), None, &pins);
+            assert!(matches!(fault(device.retire(&foreign)), Fault::Untrusted(_)));
+            drop(device);
+            let (_module, session) = program_with_the_pin(hsm);
+            object(&session, foreign.use_key);
+        },
+    );
+}
+
 #[test]
 fn a_secret_is_born_used_exported_and_taken_in() {
     in_own_process(

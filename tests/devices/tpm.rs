@@ -130,6 +130,18 @@ keeps![
     proves_what_it_loads,
 ];
 
+/// A storage root key is others' as well: nothing in the TPM is the ring's alone.
+#[test]
+fn retiring_leaves_the_tpm_as_it_is() {
+    let swtpm = Swtpm::start();
+    let (mut device, _) = fresh(&swtpm, &NoPin);
+    let seal = suite::generate(device.as_mut());
+    assert!(!device.retire(&Intent::random()).expect("there is nothing to do"));
+    suite::answers(device.as_mut(), &seal.use_part);
+    drop(device);
+    assert_eq!(swtpm.persistent(), ["0x81000001"]);
+}
+
 #[test]
 fn provisions_once() {
     let swtpm = Swtpm::start();
