@@ -13,15 +13,17 @@ use crate::secret::Pin;
 pub struct Crew<'p> {
     records: Vec<DeviceRecord>,
     opened: BTreeMap<String, Opened<'p>>,
-    /// Those that were passed over: asked once, and left alone from then on.
-    absent: Vec<String>,
+    /// Those that failed as a whole, and why: asked once, and left alone from then on.
+    absent: BTreeMap<String, Fault>,
+    /// Those that the admin left behind.
+    left: Vec<String>,
     pins: &'p dyn PinSources,
 }
 
 impl<'p> Crew<'p> {
     /// Opens nothing yet.
     pub fn of(ring: &Ring, pins: &'p dyn PinSources) -> Self {
-        Self { records: ring.devices.clone(), opened: BTreeMap::new(), absent: Vec::new(), pins }
+        Self { records: ring.devices.clone(), opened: BTreeMap::new(), absent: BTreeMap::new(), left: Vec::new(), pins }
     }
 
     /// A crew that has one device open already, which is new to the ring.
@@ -33,7 +35,7 @@ impl<'p> Crew<'p> {
 
     /// Leaves devices behind: nothing is asked of them.
     pub fn leave(&mut self, devices: &[String]) {
-        self.absent.extend_from_slice(devices);
+        self.left.extend_from_slice(devices);
     }
 
     /// The device called `id`, open.
@@ -57,10 +59,9 @@ impl<'p> Crew<'p> {
         mut work: impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut first = None;
-        for id in self.answering() {
-            match self.attempt(generation, &id, &mut first, tell, &mut work)? {
-                Some(done) => return Ok(done),
-                None => continue,
+        for id in self.names() {
+            if let Some(done) = self.attempt(generation, &id, &mut first, tell, &mut work)? {
+                return Ok(done);
             }
         }
         Err(first.unwrap_or(Error::NowhereToBeHad(generation.number)))
@@ -74,15 +75,15 @@ impl<'p> Crew<'p> {
         mut work: impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (mut first, mut done) = (None, false);
-        for id in self.answering() {
+        for id in self.names() {
             done |= self.attempt(generation, &id, &mut first, tell, &mut work)?.is_some();
         }
         if done { Ok(()) } else { Err(first.unwrap_or(Error::NowhereToBeHad(generation.number))) }
     }
 
-    fn answering(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         let names = self.records.iter().map(|record| record.id.clone());
-        names.filter(|id| !self.absent.contains(id)).collect()
+        names.filter(|id| !self.left.contains(id)).collect()
     }
 
     /// None where the device does not hold the generation, or was passed over; `first` is the first reason for that.
@@ -95,12 +96,18 @@ impl<'p> Crew<'p> {
         work: &mut impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         let Some(seal) = generation.seal_on(id) else { return Ok(None) };
+        if let Some(fault) = self.absent.get(id) {
+            first.get_or_insert_with(|| Error::Device { device: id.to_owned(), source: fault.clone().into() });
+            return Ok(None);
+        }
         match self.device(id).and_then(|opened| work(opened, seal, tell)) {
             Err(Error::Device { device, source }) if may_be_passed_over(&source.fault) => {
                 if generation.seals.len() > 1 {
                     tell(Step::PassedOver { device: device.clone(), because: source.to_string() });
                 }
-                self.absent.push(id.to_owned());
+                if is_of_the_device(&source.fault) {
+                    self.absent.insert(id.to_owned(), source.fault.clone());
+                }
                 first.get_or_insert(Error::Device { device, source });
                 Ok(None)
             }
@@ -167,6 +174,30 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::OtherSecret { .. }
         | Fault::Damaged(_)
         | Fault::Failed(_) => true,
+    }
+}
+
+/// Whether a fault is the device's, whatever is asked of it, and not that of one seal.
+fn is_of_the_device(fault: &Fault) -> bool {
+    match fault {
+        Fault::Unreachable(_)
+        | Fault::Busy(_)
+        | Fault::TimedOut { .. }
+        | Fault::Untrusted(_)
+        | Fault::PinMissing { .. }
+        | Fault::PinSource(_)
+        | Fault::PinRefusedBefore { .. }
+        | Fault::Ambiguous(_)
+        | Fault::WrongPin { .. }
+        | Fault::LastTry { .. }
+        | Fault::LockedOut { .. }
+        | Fault::Missing(_)
+        | Fault::NoPermission { .. } => true,
+        Fault::NotThisDevice(_)
+        | Fault::PolicyNotMet(_)
+        | Fault::OtherSecret { .. }
+        | Fault::Damaged(_)
+        | Fault::Failed(_) => false,
     }
 }
 

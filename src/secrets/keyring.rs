@@ -67,7 +67,7 @@ impl<'t> Keyring<'t> {
         directory: &Path,
         terminal: &'t Terminal,
     ) -> Result<Self, Stop> {
-        let asking: Vec<String> = devices.iter().filter(|one| one.asks).map(|one| one.id.clone()).collect();
+        let asking = asking(&devices);
         let refusals = Store::open(directory).and_then(|store| store.refusals()).unwrap_or_default();
         let pins = devices.into_iter().map(|device| {
             let source = match &device.uri {
@@ -152,6 +152,18 @@ impl<'t> Keyring<'t> {
             Origin::File(None) | Origin::Typed | Origin::Chosen => None,
         }
     }
+}
+
+/// The devices that a PIN without a name may be for: those that ask for one and, unless all of them have, have no file of
+/// their own for it.
+fn asking(devices: &[Asker]) -> Vec<String> {
+    let has_source = |one: &Asker| matches!(&one.uri, DeviceUri::Pkcs11(uri) if uri.pin_source().is_some());
+    let names = |with_source: bool| -> Vec<String> {
+        let fitting = devices.iter().filter(|one| one.asks && (with_source || !has_source(one)));
+        fitting.map(|one| one.id.clone()).collect()
+    };
+    let without = names(false);
+    if without.is_empty() { names(true) } else { without }
 }
 
 impl PinSources for Keyring<'_> {

@@ -126,6 +126,7 @@ fn of_tries(tries: &Tries) -> String {
     };
     match tries.left {
         Some(0) => format!("locked: too many wrong PINs{next}"),
+        Some(1) => format!("ready, 1 PIN try left{next}"),
         Some(left) => format!("ready, {left} PIN tries left{next}"),
         None => "ready".to_owned(),
     }

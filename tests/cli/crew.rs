@@ -251,6 +251,23 @@ fn repair_makes_damaged_seals_anew() {
     assert_eq!(key(&world, KEY), before);
 }
 
+/// One seal that fails is no reason to give up the device: what it alone holds still comes from it.
+#[test]
+fn a_damaged_seal_is_not_an_absent_device() {
+    let world = World::on_both();
+    world.done("generate --yes --leave-behind hsm1 --passphrase-file pass second.backup");
+    world.edit_ring(|ring| {
+        let mut ring: serde_json::Value = serde_json::from_str(&ring).unwrap();
+        for part in ["use", "export"] {
+            ring["generations"][0]["seals"][0]["seal"][part]["blob"] = "AAAA".into();
+        }
+        serde_json::to_string_pretty(&ring).unwrap()
+    });
+    let shot = world.done("backup --passphrase-file pass --pin-file pin third.backup");
+    assert!(shot.stderr.contains("generation 2") && shot.stderr.contains("proved on tpm1"), "{shot}");
+    assert_eq!(shot.stderr.matches("tpm1 is passed over").count(), 2, "at the export, and at the proof: {shot}");
+}
+
 #[test]
 fn restoring_adds_what_is_missing_to_each_of_them() {
     let world = World::on_both();

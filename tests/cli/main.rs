@@ -13,6 +13,7 @@ mod tree;
 mod world;
 
 mod admin;
+mod check;
 mod crew;
 mod devices;
 mod files;
