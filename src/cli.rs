@@ -365,7 +365,7 @@ pub struct DeviceRetry {
 #[derive(Args)]
 pub struct Yes {
     /// Answer yes to the question
-    #[arg(long, short)]
+    #[arg(long, short, help_heading = None::<&str>)]
     pub yes: bool,
 }
 
