@@ -191,6 +191,16 @@ impl Ring {
         }
     }
 
+    /// Whether this ring has all that a former one has, sealed anew in part: then the former's seals are of no more use to
+    /// us, and may be to others. One without PIN would defeat the PIN of the new one, and one on a device that was removed
+    /// is still good there.
+    pub fn supersedes(&self, former: &Ring) -> bool {
+        let has = |id| self.usable().find(|generation| generation.id == id);
+        let sealed_the_same =
+            |old: &Generation| has(old.id).is_some_and(|new| old.seals.iter().all(|seal| new.seals.contains(seal)));
+        former.usable().all(|old| has(old.id).is_some()) && !former.usable().all(sealed_the_same)
+    }
+
     /// Reads a ring. A newer format is told apart from damage.
     pub fn parse(text: &[u8]) -> Result<Self, RingError> {
         #[derive(Deserialize)]

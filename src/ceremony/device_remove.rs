@@ -92,8 +92,6 @@ impl DeviceRemovePlan {
             }
         }
         locked.commit(&mut ring)?;
-        // Former rings hold its seals: they go too.
-        locked.forget_history(&ring)?;
         if held && !self.destroys {
             tell(Step::SealsKept { device: id.to_owned() });
         }

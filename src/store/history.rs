@@ -67,20 +67,27 @@ impl Store {
 }
 
 impl Locked<'_> {
-    /// Keeps a copy of the ring that was just committed, and drops the oldest beyond [`KEPT`].
+    /// Keeps a copy of the ring that was just committed. Drops the oldest beyond [`KEPT`], and those that it supersedes: at
+    /// every commit, so that a run that is cut off before leaves it to the next one.
     pub(super) fn keep(&self, ring: &Ring) -> Result<(), StoreError> {
         let history = self.subdirectory(HISTORY)?;
         history.replace(&name_of(ring), &ring.print())?;
         let mut names = history.names()?;
         names.retain(|name| is_kept(name));
-        for old in names.iter().take(names.len().saturating_sub(KEPT)) {
-            history.remove(old)?;
+        let surplus = names.len().saturating_sub(KEPT);
+        for (index, name) in names.iter().enumerate() {
+            let former = || -> Result<Option<Ring>, StoreError> {
+                let content = history.read(name, MAX_RING, |_, _| Ok(()))?;
+                Ok(content.and_then(|text| Ring::parse(&text).ok()))
+            };
+            if index < surplus || former()?.is_some_and(|former| ring.supersedes(&former)) {
+                history.remove(name)?;
+            }
         }
-        Ok(())
+        Ok(history.sync()?)
     }
 
-    /// Forgets the former rings: what was sealed in them is sealed better now, or not to be used any more. `ring` is the one
-    /// that serves.
+    /// Forgets the former rings, which are another system's, or kept aside. `ring` is the one that serves.
     pub fn forget_history(&self, ring: &Ring) -> Result<(), StoreError> {
         let history = self.subdirectory(HISTORY)?;
         for name in history.names()? {
@@ -173,6 +180,27 @@ mod tests {
         locked.commit(&mut ring).unwrap();
         std::fs::write(store.path().join(HISTORY).join(name_of(&ring)), "").unwrap();
         assert_eq!(store.last_good().unwrap(), Some(first));
+    }
+
+    /// What was sealed anew leaves the history too, unless there is something in it that nothing else has.
+    #[test]
+    fn superseded_seals_leave_the_history() {
+        let (_directory, store) = store();
+        let locked = store.lock().unwrap();
+        let mut ring = founded(2);
+        locked.commit(&mut ring).unwrap();
+        locked.commit(&mut ring).unwrap();
+        let kept = || std::fs::read_dir(store.path().join(HISTORY)).unwrap().count();
+        assert_eq!(kept(), 2);
+        ring.generations[1].seals[0].seal.mechanism = "sealed anew".to_owned();
+        let mut fewer = ring.clone();
+        fewer.generations.remove(0);
+        fewer.commit = 7;
+        locked.commit(&mut fewer).unwrap();
+        assert_eq!(kept(), 3, "generation 1 is nowhere else");
+        ring.commit = 8;
+        locked.commit(&mut ring).unwrap();
+        assert_eq!(kept(), 2, "the one that serves, and the one that has less and nothing old");
     }
 
     #[test]
