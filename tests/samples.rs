@@ -1,10 +1,16 @@
-//! Frozen samples: files that earlier versions wrote open for ever, and give what they gave. `tests/samples/README.md` has
-//! the values.
+//! Frozen samples: files that earlier versions wrote open for ever, and give what they gave; files that can't be right are
+//! refused for ever, and for the same reason. `tests/samples/README.md` has the values.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
 use strongroom::backup::{self, Contents};
 use strongroom::bytes::{base64, hex};
 use strongroom::derive::{Label, Length, Source};
+use strongroom::device::{Guard, Kind};
 use strongroom::passphrase::normalized;
+use strongroom::ring::{Anchor, Ring, Role, State};
 
 const SAMPLE: &[u8] = include_bytes!("samples/backup-v1.txt");
 const PASSPHRASE: &str = "throw-away granite teapot orbit";
@@ -63,4 +69,190 @@ fn version_1_holds_its_secrets() {
     let long = Source::on_host(&secret).key(&Label::new("disk/data").unwrap(), Length::new(64).unwrap()).unwrap();
     let expected = "AWrLklgPnL4x7gh+g1HZvML1h889CoCrJORXezoFYgkUSRIJNt7bsihNYw+uMtB6L0uLVo4bLEwjZxpqto4MOg==";
     assert_eq!(base64(long.expose_secret()), expected);
+}
+
+/// The bytes of a sample.
+fn sample(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A ring that must open, and print as it was written.
+fn ring(name: &str) -> Ring {
+    let text = sample(name);
+    let ring = Ring::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(String::from_utf8(ring.print()), String::from_utf8(text), "{name}");
+    ring
+}
+
+/// What a ring says of its generations: number, the beginning of the id, state.
+fn generations(ring: &Ring) -> Vec<(u32, String, State)> {
+    let shown = |id: String| id.split('-').next().unwrap_or_default().to_owned();
+    ring.generations.iter().map(|one| (one.number, shown(one.id.to_string()), one.state)).collect()
+}
+
+fn is(number: u32, id: &str, state: State) -> (u32, String, State) {
+    (number, id.to_owned(), state)
+}
+
+#[test]
+fn the_ring_of_a_tpm_opens() {
+    let ring = ring("ring-v1-tpm.json");
+    assert_eq!(
+        (ring.system.name.as_str(), ring.term, ring.role, ring.master.as_str()),
+        ("payroll", 1, Role::Master, "db1")
+    );
+    assert_eq!(generations(&ring), [is(1, "6303", State::Kept), is(2, "8f4a", State::Active)]);
+    assert_eq!((ring.commit, ring.last_number, ring.backups.len()), (8, 2, 3));
+    assert_eq!(ring.devices[0].uri.to_string(), "tpm:swtpm:host=127.0.0.1,port=2321");
+    assert_eq!(
+        ring.devices[0].root().unwrap().fingerprint(),
+        "SHA256:ebc90898a2b87a04ed559bd80c6d036125365b7d055a18e74d196b414d6611d3"
+    );
+    let seal = ring.generations[1].seal_on("tpm1").unwrap();
+    assert!(seal.mechanism == "TPM2_HMAC" && seal.birth.is_some() && seal.use_part.proves_itself());
+    assert!(!ring.asks_for_pin("tpm1"));
+    assert!(ring.backups.iter().all(|backup| backup.proved.is_some() && backup.work_factor == 10));
+}
+
+#[test]
+fn the_ring_that_a_crash_left_with_a_pending_generation_opens() {
+    let ring = ring("ring-v1-pending.json");
+    let expected = [is(1, "6303", State::Kept), is(2, "8f4a", State::Active), is(3, "98ff", State::Pending)];
+    assert_eq!(generations(&ring), expected);
+    assert_eq!((ring.active().unwrap().number, ring.pending().unwrap().number), (2, 3));
+    assert_eq!(ring.next_number(), Ok(4));
+}
+
+#[test]
+fn the_ring_of_a_pin_opens() {
+    let ring = ring("ring-v1-pin.json");
+    assert_eq!(generations(&ring), [is(1, "5e1a", State::Active)]);
+    assert!(ring.asks_for_pin("tpm1") && ring.generations[0].has_pin());
+}
+
+#[test]
+fn the_ring_of_a_token_opens() {
+    let ring = ring("ring-v1-token.json");
+    assert_eq!(generations(&ring), [is(1, "eb1f", State::Kept), is(2, "0b3d", State::Active)]);
+    assert_eq!(ring.generations[0].origin.kind, Kind::Pkcs11);
+    let seal = ring.generations[1].seal_on("hsm1").unwrap();
+    assert!(seal.mechanism == "CKM_AES_KEY_WRAP" && seal.birth.is_some() && !seal.use_part.proves_itself());
+    assert_eq!(seal.export_part.0.guard, Guard::TokenPin {});
+}
+
+/// What was made on a TPM, restored onto a token of a server that may not generate.
+#[test]
+fn the_ring_of_a_member_opens() {
+    let ring = ring("ring-v1-member.json");
+    assert_eq!(ring.role, Role::Member);
+    assert_eq!(generations(&ring), [is(1, "6303", State::Kept), is(2, "8f4a", State::Active)]);
+    for generation in &ring.generations {
+        assert!(generation.restored.is_some() && generation.origin.kind == Kind::Tpm);
+        assert!(generation.seal_on("hsm1").unwrap().birth.is_none());
+    }
+}
+
+/// What `init` wrote before it made its wrapping keys on a token, and was cut off.
+#[test]
+fn the_ring_that_a_crash_left_unfounded_opens() {
+    let ring = ring("ring-v1-founding.json");
+    assert!(!ring.is_founded() && ring.devices[0].root().is_none());
+    assert!(matches!(ring.devices[0].anchor, Anchor::Intended(_)));
+    assert_eq!(ring.next_number(), Ok(1));
+}
+
+/// Files that can't be right, and what is said of each. A text that ends in ` ...` only begins so: the rest is a list that
+/// grows.
+const BAD: &[(&str, &str)] = &[
+    ("backup-blank.txt", "the file is empty"),
+    ("backup-body.txt", "the backup is damaged: its encrypted part was changed or cut off"),
+    ("backup-cut-early.txt", "the backup is damaged: it has no encrypted part"),
+    ("backup-cut.txt", "the backup is damaged: its end is missing"),
+    ("backup-followed.txt", "the backup is damaged: something follows its end"),
+    ("backup-foreign.txt", "this is not a Strongroom backup"),
+    ("backup-inside-active.txt", "the backup is damaged: its active generation 3 is not in it"),
+    ("backup-inside-empty.txt", "the backup is damaged: what is inside can't be read (Eof error, line 1)"),
+    ("backup-inside-format.txt", "the backup has format 2, this version reads 1"),
+    ("backup-inside-hint.txt", "the backup is damaged: the hint holds a character that can't be shown"),
+    (
+        "backup-inside-id.txt",
+        "the backup is damaged: generation 1: its id is 9b48-1aef-24e5-ce8c, not 0707-0707-0707-0707",
+    ),
+    ("backup-inside-last.txt", "the backup is damaged: it holds a generation above 1, the last number that was given"),
+    ("backup-inside-more.txt", "the backup is damaged: what is inside can't be read (Data error, line 7)"),
+    ("backup-inside-none.txt", "the backup is damaged: it holds 0 generations"),
+    ("backup-inside-order.txt", "the backup is damaged: generation 2 stands before 1"),
+    (
+        "backup-inside-secret.txt",
+        "the backup is damaged: generation 2: the wrapped secret is damaged or wrapped under another key",
+    ),
+    (
+        "backup-inside-short.txt",
+        "the backup is damaged: generation 1: a wrapped secret must be 40 bytes long, this one is 39",
+    ),
+    ("backup-inside-twice.txt", "the backup is damaged: what is inside can't be read (Data error, line 7)"),
+    ("backup-not-text.txt", "the backup is damaged: it is not text"),
+    ("backup-preamble.txt", "the backup is damaged: a line before it was changed"),
+    ("backup-recipient.txt", "the backup is damaged: its encrypted part is not under a passphrase"),
+    ("backup-salt.txt", "the backup is damaged: its header was changed"),
+    ("backup-twice.txt", "the backup is damaged: it has more than one encrypted part"),
+    ("backup-work-lower.txt", "wrong passphrase"),
+    ("backup-work-no-number.txt", "the backup is damaged: its work factor is no number"),
+    ("backup-work.txt", "the backup's work factor is 21; the limit is 20"),
+    ("ring-base64.json", "Invalid symbol 42, offset 0. at line 25 column 7"),
+    ("ring-cut.json", "EOF while parsing an object at line 18 column 4"),
+    ("ring-empty.json", "EOF while parsing a value at line 1 column 0"),
+    ("ring-followed.json", "trailing characters at line 29 column 1"),
+    ("ring-format.json", "the ring has format 2, this version reads 1"),
+    ("ring-guard.json", "unknown field `salt`, there are no fields at line 52 column 13"),
+    ("ring-hex.json", "hex must be lower-case at line 20 column 55"),
+    ("ring-kind.json", "device tpm1 is pinned as another kind of device"),
+    ("ring-missing.json", "missing field `master` at line 27 column 1"),
+    ("ring-more.json", "unknown field `colour`, expected one of ..."),
+    ("ring-name.json", "the system's name must be printable, with no blank at either end"),
+    ("ring-no-device.json", "the ring has 0 devices, not 1 to 16"),
+    ("ring-no-seal.json", "generation 1 has no seal"),
+    ("ring-number.json", "generation 1 has a number that was never given"),
+    ("ring-order.json", "generation 2 stands before 2"),
+    ("ring-other-device.json", "generation 1 has a seal of a device that is not in the ring"),
+    ("ring-pending-old.json", "generation 1 is pending, and not the newest"),
+    ("ring-role.json", "unknown variant `owner`, expected `master` or `member` at line 10 column 17"),
+    ("ring-same-device.json", "two devices are called hsm1"),
+    ("ring-same-id.json", "generation 6303-9ba9-66e6-3067 is in the ring twice"),
+    ("ring-suite.json", "the ring's suite is strongroom-v2-kmac256, this version knows strongroom-v1-hmac-sha256"),
+    ("ring-twice.json", "duplicate field `term` at line 10 column 8"),
+    ("ring-two-active.json", "more than one generation is active"),
+    (
+        "ring-uri.json",
+        "not a PKCS#11 URI that names a token: `pin-value` is refused: the PIN would end in the ring and in process listings; use `pin-source` at line 16 column 94",
+    ),
+];
+
+#[test]
+fn what_can_not_be_right_is_refused_for_the_same_reason_for_ever() {
+    for (name, expected) in BAD {
+        let file = sample(&format!("bad/{name}"));
+        let said = match name.starts_with("ring-") {
+            true => Ring::parse(&file).map(|_| ()).map_err(|error| error.to_string()),
+            // As `verify` does on a machine without a ring.
+            false => backup::open(&file, &normalized(PASSPHRASE.as_bytes()).unwrap())
+                .and_then(|(contents, _)| contents.check_ids_on_host())
+                .map_err(|error| error.to_string()),
+        };
+        let said = said.err().unwrap_or_else(|| panic!("{name} is taken"));
+        match expected.strip_suffix(" ...") {
+            Some(beginning) => assert!(said.starts_with(beginning), "{name}: {said}"),
+            None => assert_eq!(said, *expected, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn no_bad_sample_is_left_out() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples/bad");
+    let there: BTreeSet<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let listed: BTreeSet<String> = BAD.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(there, listed);
 }
