@@ -253,13 +253,19 @@ impl fmt::Display for Pkcs11Uri {
     }
 }
 
-/// The URI of a token that was found, by what tells it from others: label and serial, else model and slot.
+/// The URI of a token that was found, by what tells it from others: label and serial, else model and slot. A field with a
+/// zero byte in it is left out: no URI can hold one.
 pub fn of_token(identity: &super::TokenIdentity, slot: u64, module: &str) -> String {
     let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
-    let token = if identity.label.is_empty() && identity.serial.is_empty() {
-        format!("model={};slot-id={slot}", encode(&identity.model))
+    let super::TokenIdentity { label, model, serial, .. } = identity;
+    let is_sayable = |text: &str| !text.contains('\0');
+    let is_named = !label.is_empty() || !serial.is_empty();
+    let token = if is_named && is_sayable(label) && is_sayable(serial) {
+        format!("token={};serial={}", encode(label), encode(serial))
+    } else if is_sayable(model) {
+        format!("model={};slot-id={slot}", encode(model))
     } else {
-        format!("token={};serial={}", encode(&identity.label), encode(&identity.serial))
+        format!("slot-id={slot}")
     };
     match module.starts_with('/') {
         true => format!("pkcs11:{token}?module-path={}", utf8_percent_encode(module, ENCODED_PATH)),
@@ -394,7 +400,13 @@ mod tests {
         assert_eq!(named, "pkcs11:token=pay%20roll;serial=77?module-name=somehsm");
         let blank = of_token(&token("", ""), 4, "/usr/lib/x y.so");
         assert_eq!(blank, "pkcs11:model=a%20model;slot-id=4?module-path=/usr/lib/x%20y.so");
-        for uri in [named, blank] {
+        // Found by fuzzing: a module that fills its fields with whatever comes after a C string's end.
+        let odd = of_token(&token("pay\0roll", "77"), 4, "somehsm");
+        assert_eq!(odd, "pkcs11:model=a%20model;slot-id=4?module-name=somehsm");
+        let odder = super::super::TokenIdentity { model: "a\0model".to_owned(), ..token("", "7\x007") };
+        let odder = of_token(&odder, 4, "somehsm");
+        assert_eq!(odder, "pkcs11:slot-id=4?module-name=somehsm");
+        for uri in [named, blank, odd, odder] {
             assert_eq!(uri.parse::<Pkcs11Uri>().unwrap().to_string(), uri);
         }
     }
