@@ -21,6 +21,7 @@
 //! (CKR codes), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
 
 mod error;
+pub mod fuzzing;
 mod keys;
 mod login;
 mod module;

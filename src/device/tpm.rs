@@ -25,6 +25,7 @@ mod chip;
 mod describe;
 mod duplicate;
 mod error;
+pub mod fuzzing;
 mod leftovers;
 mod lockout;
 mod object;

@@ -79,7 +79,7 @@ fn users_own() -> Option<PathBuf> {
 }
 
 /// The value of the `module:` line of a configuration. Lines are `name: value`; those that start with `#` are comments.
-fn module_line(text: &str) -> Option<&str> {
+pub fn module_line(text: &str) -> Option<&str> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let mut modules = lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == "module");
     modules.next_back().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())

@@ -37,7 +37,8 @@ impl Found {
         module.calls().get_token_info(slot).map(|info| Self::new(slot, info)).map_err(error::plain)
     }
 
-    fn new(slot: Slot, info: TokenInfo) -> Self {
+    /// What `info` says of the token in `slot`.
+    pub fn new(slot: Slot, info: TokenInfo) -> Self {
         let field = |text: &str| text.trim_matches([' ', '\0']).to_owned();
         let identity = TokenIdentity {
             label: field(info.label()),

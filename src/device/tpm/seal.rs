@@ -151,7 +151,7 @@ impl Created {
 
 /// TPMS_CREATION_DATA (TPM 2.0 Part 2, section 15.1), which the crate can't marshal. None where PCRs are selected or a
 /// length is out of range: we ask for no PCRs.
-fn marshal(data: &TPMS_CREATION_DATA) -> Option<Vec<u8>> {
+pub fn marshal(data: &TPMS_CREATION_DATA) -> Option<Vec<u8>> {
     if data.pcrSelect.count != 0 {
         return None;
     }
