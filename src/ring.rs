@@ -317,17 +317,16 @@ impl Ring {
         }
     }
 
-    /// Notes a backup that was just proved; a file with the same content is the same backup, wherever it lies now.
+    /// Notes a backup that was just proved; a file with the same content is the same backup, wherever it lies now. What lay
+    /// at its path before is there no more.
     pub fn note_backup(&mut self, record: BackupRecord) {
+        self.backups.retain(|known| known.path != record.path || known.sha256 == record.sha256);
         match self.backups.iter_mut().find(|known| known.sha256 == record.sha256) {
             Some(known) => {
                 known.path = record.path;
                 known.proved = record.proved.or(known.proved);
             }
-            None => {
-                self.backups.retain(|known| known.path != record.path);
-                self.backups.push(record);
-            }
+            None => self.backups.push(record),
         }
     }
 }
@@ -525,5 +524,8 @@ pub(crate) mod tests {
         assert_eq!(ring.backups, [record("/mnt/a", 1, Some(now()))], "a copy elsewhere is the same backup");
         ring.note_backup(record("/mnt/a", 2, None));
         assert_eq!(ring.backups, [record("/mnt/a", 2, None)], "another file at that path replaces it");
+        ring.note_backup(record("/b", 3, Some(now())));
+        ring.note_backup(record("/mnt/a", 3, None));
+        assert_eq!(ring.backups, [record("/mnt/a", 3, Some(now()))], "so does a copy of a known one");
     }
 }
