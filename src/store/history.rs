@@ -72,8 +72,7 @@ impl Locked<'_> {
     pub(super) fn keep(&self, ring: &Ring) -> Result<(), StoreError> {
         let history = self.subdirectory(HISTORY)?;
         history.replace(&name_of(ring), &ring.print())?;
-        let mut names = history.names()?;
-        names.retain(|name| is_kept(name));
+        let (names, others): (Vec<String>, Vec<String>) = history.names()?.into_iter().partition(|name| is_kept(name));
         let surplus = names.len().saturating_sub(KEPT);
         for (index, name) in names.iter().enumerate() {
             let former = || -> Result<Option<Ring>, StoreError> {
@@ -83,6 +82,10 @@ impl Locked<'_> {
             if index < surplus || former()?.is_some_and(|former| ring.supersedes(&former)) {
                 history.remove(name)?;
             }
+        }
+        // What runs that were cut off began to copy: seals lie in it too, which shall not outlive their ring.
+        for unfinished in others.iter().filter(|name| name.strip_suffix(".new").is_some_and(is_kept)) {
+            history.remove(unfinished)?;
         }
         Ok(history.sync()?)
     }
@@ -155,6 +158,21 @@ mod tests {
         locked.forget_history(&ring).unwrap();
         assert_eq!(std::fs::read_dir(store.path().join(HISTORY)).unwrap().count(), 1);
         assert_eq!(store.last_good().unwrap().as_ref(), Some(&ring));
+    }
+
+    /// Each copy has a temporary name of its own, so nothing else would ever clear it away.
+    #[test]
+    fn what_was_cut_off_is_cleared_away() {
+        let (_directory, store) = store();
+        let mut ring = founded(1);
+        let locked = store.lock().unwrap();
+        locked.commit(&mut ring).unwrap();
+        let history = store.path().join(HISTORY);
+        for (name, is_ours) in [("ring-00000001.json.new", true), ("ring.json.new", false), ("note", false)] {
+            std::fs::write(history.join(name), "{").unwrap();
+            locked.commit(&mut ring).unwrap();
+            assert_eq!(history.join(name).exists(), !is_ours, "{name}");
+        }
     }
 
     #[test]
