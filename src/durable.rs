@@ -1,7 +1,8 @@
 //! The only place that opens files for writing: whatever is said to be saved has been fsynced, file and directory.
 //!
 //! Two ways in: [`write_new`] makes a file that must not be there yet (a backup), [`Directory::replace`] puts a new
-//! content in place of an old one in one step (the ring). Both leave either the old state or the new one, whole.
+//! content in place of an old one in one step (the ring; and man pages, which everybody may read). Both leave either the
+//! old state or the new one, whole.
 
 mod directory;
 
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 
 pub use directory::Directory;
 
-/// Mode of everything that is written: the owner's alone.
+/// Mode of all that is kept: the owner's alone.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Room that a target must have left before a ceremony begins, in bytes: the largest backup.
 const ROOM: u64 = 1 << 20;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use strongroom::ceremony;
 use strongroom::derive::InputError;
 use strongroom::device::{DeviceCode, UriError};
+use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
 
 use crate::hygiene::HygieneError;
@@ -70,7 +71,7 @@ pub enum Stop {
     #[error("can't write the result")]
     Output(#[source] io::Error),
     #[error("can't write {path}")]
-    Write { path: String, source: io::Error },
+    Write { path: String, source: FileError },
     /// The warnings have been printed.
     #[error("the check found something")]
     Warnings,

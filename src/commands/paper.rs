@@ -1,9 +1,12 @@
 //! `strongroom completions` and `strongroom man`: what packages ship.
 
+use std::io;
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
+use strongroom::durable::{Directory, FileError};
 
 use crate::cli::Cli;
 use crate::report::Stop;
@@ -15,7 +18,26 @@ pub fn completions(shell: Shell, terminal: &Terminal) -> Result<(), Stop> {
     terminal.write(&script)
 }
 
+/// A page for the program and for each command that is shown.
 pub fn man(directory: &Path) -> Result<(), Stop> {
-    clap_mangen::generate_to(Cli::command(), directory)
-        .map_err(|source| Stop::Write { path: directory.display().to_string(), source })
+    let failed = |source: FileError| Stop::Write { path: directory.display().to_string(), source };
+    // Packagers' directories may well be links.
+    let real = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let target = Directory::open(&real).map_err(failed)?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    render(command, &mut pages).map_err(Stop::Output)?;
+    pages.iter().try_for_each(|(name, page)| target.replace_public(name, page)).map_err(failed)
+}
+
+fn render(command: Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    for shown in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        render(shown.clone(), pages)?;
+    }
+    let page = Man::new(command);
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    pages.push((page.get_filename(), text));
+    Ok(())
 }

@@ -10,6 +10,9 @@ use rustix::io::Errno;
 
 use super::{FileError, PRIVATE, read_opened, split};
 
+/// Mode of what holds nothing of ours.
+const PUBLIC: Mode = PRIVATE.union(Mode::RGRP).union(Mode::ROTH);
+
 /// An opened directory of our own: names in it can't be redirected from outside.
 pub struct Directory {
     pub(super) opened: OwnedFd,
@@ -84,12 +87,21 @@ impl Directory {
     /// Puts `content` in place of the file `name`, in one step. Callers hold a lock: the temporary name is fixed, so that
     /// a crash leaves at most one.
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+        self.put(name, content, PRIVATE)
+    }
+
+    /// The same for what everybody may read (as far as the umask allows): man pages.
+    pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+        self.put(name, content, PUBLIC)
+    }
+
+    fn put(&self, name: &str, content: &[u8], mode: Mode) -> Result<(), FileError> {
         let path = self.path.join(name);
         let temporary = format!("{name}.new");
         self.remove(&temporary)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.opened, &temporary, flags, PRIVATE)
-            .map_err(FileError::io("can't write", &path))?;
+        let file =
+            rustix::fs::openat(&self.opened, &temporary, flags, mode).map_err(FileError::io("can't write", &path))?;
         let mut file = File::from(file);
         file.write_all(content).map_err(FileError::std("can't write", &path))?;
         file.sync_all().map_err(FileError::std("can't sync", &path))?;
@@ -147,5 +159,18 @@ mod tests {
         assert_eq!(directory.names().unwrap(), ["ring.json"]);
         assert_eq!(directory.read("ring.json", 10, |_, _| Ok(())).unwrap().unwrap(), b"two");
         assert_eq!(directory.read("other", 10, |_, _| Ok(())).unwrap(), None);
+    }
+
+    #[test]
+    fn private_unless_told_otherwise() {
+        use std::os::unix::fs::MetadataExt;
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        directory.replace("ring.json", b"one").unwrap();
+        directory.replace_public("page.1", b"two").unwrap();
+        let mode = |name: &str| std::fs::metadata(temporary.path().join(name)).unwrap().mode() & 0o7777;
+        assert_eq!(mode("ring.json"), 0o600);
+        // Whatever the umask of who runs the tests is, it takes away only.
+        assert!(mode("page.1") & 0o600 == 0o600 && mode("page.1") & !0o644 == 0, "{:o}", mode("page.1"));
     }
 }

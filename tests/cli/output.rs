@@ -168,6 +168,16 @@ fn man_pages_and_completions() {
     world.done("man man");
     let page = world.read("man/strongroom-restore.1");
     assert!(page.contains(".TH") && page.contains("replace"), "{page}");
+    // Again, over the pages that are there; whoever reads manuals may read these, as far as our umask goes.
+    world.done("man man");
+    assert_eq!(world.read("man/strongroom-restore.1"), page);
+    let names: Vec<String> = std::fs::read_dir(world.path("man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.iter().all(|name| name.starts_with("strongroom") && name.ends_with(".1")), "{names:?}");
+    assert!(["strongroom.1", "strongroom-device.1"].iter().all(|name| names.contains(&(*name).to_owned())));
+    world.refused("man-no-directory", 1, "man missing");
     for shell in ["bash", "zsh", "fish"] {
         let script = world.run(&format!("completions {shell}")).stdout;
         assert!(["generate", "restore", "derive"].iter().all(|verb| script.contains(verb)), "{shell}");
