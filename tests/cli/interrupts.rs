@@ -91,16 +91,3 @@ fn as_json() {
     assert_eq!((&error["error"]["id"], &error["error"]["exit"]), (&"interrupted".into(), &130.into()));
     assert_eq!(String::from_utf8_lossy(&end.stderr).trim(), "");
 }
-
-/// The process that holds a passphrase leaves no core, however it ends.
-#[test]
-fn no_core_dump_while_a_secret_is_typed() {
-    let world = World::new();
-    let mut pty = world.terminal("verify payroll.backup");
-    pty.expect("Passphrase: ", SOON);
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pty.id())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    pty.interrupt();
-    assert_eq!(pty.finish().status.code(), Some(130));
-}

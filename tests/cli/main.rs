@@ -18,6 +18,7 @@ mod crew;
 mod devices;
 mod files;
 mod heal;
+mod hygiene;
 mod inputs;
 mod interrupts;
 mod output;
