@@ -10,6 +10,7 @@ use strongroom::bytes::{base64, hex};
 use strongroom::derive::{Label, Length, Source};
 use strongroom::device::{Guard, Kind};
 use strongroom::passphrase::normalized;
+use strongroom::refusals::Refusals;
 use strongroom::ring::{Anchor, Ring, Role, State};
 
 const SAMPLE: &[u8] = include_bytes!("samples/backup-v1.txt");
@@ -153,6 +154,40 @@ fn the_ring_of_a_member_opens() {
     }
 }
 
+/// A TPM and a token, generation 2 sealed on both when it was made.
+#[test]
+fn the_ring_of_two_devices_opens() {
+    let ring = ring("ring-v1-two-devices.json");
+    assert_eq!(generations(&ring), [is(1, "a927", State::Kept), is(2, "e42f", State::Active)]);
+    assert_eq!(ring.in_service().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["tpm1", "hsm1"]);
+    for generation in &ring.generations {
+        let born = |device: &str| generation.seal_on(device).unwrap().birth.is_some();
+        assert!(born("tpm1") && !born("hsm1"));
+    }
+    assert!(ring.asks_for_pin("hsm1") && !ring.asks_for_pin("tpm1"));
+}
+
+/// What `device add` wrote before it made its wrapping keys, and was cut off.
+#[test]
+fn the_ring_that_a_crash_left_with_half_a_device_opens() {
+    let ring = ring("ring-v1-being-added.json");
+    assert_eq!(generations(&ring), [is(1, "a927", State::Active)]);
+    assert_eq!(ring.in_service().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["tpm1"]);
+    assert_eq!(ring.being_added().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["hsm1"]);
+    assert!(ring.device("hsm1").unwrap().anchor.intent().is_some());
+}
+
+#[test]
+fn what_was_refused_is_remembered() {
+    let text = sample("refused-v1.json");
+    let refusals = Refusals::parse(&text).unwrap();
+    assert_eq!(refusals.print(), text);
+    let device = "SHA256:a7f1eba370d22fc449e87df1a019a49355261637282df5f8bf1b82a100dc8869";
+    let known: Vec<_> =
+        refusals.of_device(device).map(|refusal| (refusal.source.path.as_str(), refusal.source.size)).collect();
+    assert_eq!(known, [("/srv/wrong", 11)]);
+}
+
 /// What `init` wrote before it made its wrapping keys on a token, and was cut off.
 #[test]
 fn the_ring_that_a_crash_left_unfounded_opens() {
@@ -161,6 +196,9 @@ fn the_ring_that_a_crash_left_unfounded_opens() {
     assert!(matches!(ring.devices[0].anchor, Anchor::Intended(_)));
     assert_eq!(ring.next_number(), Ok(1));
 }
+
+/// Of a memory that can't be read nothing is said: it is none.
+const NOTHING: &str = "nothing";
 
 /// Files that can't be right, and what is said of each. A text that ends in ` ...` only begins so: the rest is a list that
 /// grows.
@@ -200,6 +238,9 @@ const BAD: &[(&str, &str)] = &[
     ("backup-work-lower.txt", "wrong passphrase"),
     ("backup-work-no-number.txt", "the backup is damaged: its work factor is no number"),
     ("backup-work.txt", "the backup's work factor is 21; the limit is 20"),
+    ("refused-cut.json", NOTHING),
+    ("refused-format.json", NOTHING),
+    ("refused-more.json", NOTHING),
     ("ring-base64.json", "Invalid symbol 42, offset 0. at line 25 column 7"),
     ("ring-cut.json", "EOF while parsing an object at line 18 column 4"),
     ("ring-empty.json", "EOF while parsing a value at line 1 column 0"),
@@ -213,6 +254,7 @@ const BAD: &[(&str, &str)] = &[
     ("ring-name.json", "the system's name must be printable, with no blank at either end"),
     ("ring-no-device.json", "the ring has 0 devices, not 1 to 16"),
     ("ring-no-seal.json", "generation 1 has no seal"),
+    ("ring-not-set-up.json", "generation 1 has a seal of a device that is not set up"),
     ("ring-number.json", "generation 1 has a number that was never given"),
     ("ring-order.json", "generation 2 stands before 2"),
     ("ring-other-device.json", "generation 1 has a seal of a device that is not in the ring"),
@@ -233,12 +275,15 @@ const BAD: &[(&str, &str)] = &[
 fn what_can_not_be_right_is_refused_for_the_same_reason_for_ever() {
     for (name, expected) in BAD {
         let file = sample(&format!("bad/{name}"));
-        let said = match name.starts_with("ring-") {
-            true => Ring::parse(&file).map(|_| ()).map_err(|error| error.to_string()),
+        let kind = name.split('-').next().unwrap();
+        let said = match kind {
+            "ring" => Ring::parse(&file).map(|_| ()).map_err(|error| error.to_string()),
+            "refused" => Refusals::parse(&file).map_or(Err(NOTHING.to_owned()), |_| Ok(())),
             // As `verify` does on a machine without a ring.
-            false => backup::open(&file, &normalized(PASSPHRASE.as_bytes()).unwrap())
+            "backup" => backup::open(&file, &normalized(PASSPHRASE.as_bytes()).unwrap())
                 .and_then(|(contents, _)| contents.check_ids_on_host())
                 .map_err(|error| error.to_string()),
+            other => panic!("nobody reads {other}"),
         };
         let said = said.err().unwrap_or_else(|| panic!("{name} is taken"));
         match expected.strip_suffix(" ...") {
