@@ -242,6 +242,7 @@ const BAD: &[(&str, &str)] = &[
     ("refused-format.json", NOTHING),
     ("refused-more.json", NOTHING),
     ("ring-base64.json", "Invalid symbol 42, offset 0. at line 25 column 7"),
+    ("ring-commit.json", "the ring's commits can't be counted on"),
     ("ring-cut.json", "EOF while parsing an object at line 18 column 4"),
     ("ring-empty.json", "EOF while parsing a value at line 1 column 0"),
     ("ring-followed.json", "trailing characters at line 29 column 1"),

@@ -11,6 +11,9 @@ impl Ring {
         if self.suite != SUITE {
             return Err(RingError::Suite(escaped(&self.suite)));
         }
+        if self.commit == u64::MAX {
+            return broken("the ring's commits can't be counted on".to_owned());
+        }
         check_name(&self.system.name).map_err(RingError::Broken)?;
         if self.devices.is_empty() || self.devices.len() > MAX_DEVICES {
             return broken(format!("the ring has {} devices, not 1 to {MAX_DEVICES}", self.devices.len()));

@@ -40,8 +40,7 @@ impl Store {
     /// The newest ring of the history that can be read: a copy of the one that serves, where nothing was lost.
     pub fn last_good(&self) -> Result<Option<Ring>, StoreError> {
         let Some(history) = self.history()? else { return Ok(None) };
-        let mut names = history.names()?;
-        names.retain(|name| is_kept(name));
+        let (names, _) = kept(history.names()?);
         for name in names.iter().rev() {
             // One that can't be read is passed over: an older one is better than none.
             let content = history.read(name, MAX_RING, |_, _| Ok(()))?;
@@ -72,7 +71,7 @@ impl Locked<'_> {
     pub(super) fn keep(&self, ring: &Ring) -> Result<(), StoreError> {
         let history = self.subdirectory(HISTORY)?;
         history.replace(&name_of(ring), &ring.print())?;
-        let (names, others): (Vec<String>, Vec<String>) = history.names()?.into_iter().partition(|name| is_kept(name));
+        let (names, others) = kept(history.names()?);
         let surplus = names.len().saturating_sub(KEPT);
         for (index, name) in names.iter().enumerate() {
             let former = || -> Result<Option<Ring>, StoreError> {
@@ -84,7 +83,8 @@ impl Locked<'_> {
             }
         }
         // What runs that were cut off began to copy: seals lie in it too, which shall not outlive their ring.
-        for unfinished in others.iter().filter(|name| name.strip_suffix(".new").is_some_and(is_kept)) {
+        let is_begun = |name: &&String| name.strip_suffix(".new").and_then(commit_of).is_some();
+        for unfinished in others.iter().filter(is_begun) {
             history.remove(unfinished)?;
         }
         Ok(history.sync()?)
@@ -129,8 +129,17 @@ fn name_of(ring: &Ring) -> String {
     format!("ring-{:08}.json", ring.commit)
 }
 
-fn is_kept(name: &str) -> bool {
-    name.starts_with("ring-") && name.ends_with(".json")
+/// The copies among `names`, the oldest first, and what else there is. By number: names sort only as long as their
+/// numbers have eight digits.
+fn kept(names: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let (mut kept, others): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| commit_of(name).is_some());
+    kept.sort_by_key(|name| commit_of(name));
+    (kept, others)
+}
+
+/// The commit of the ring that a file in the history is a copy of; none where it is no copy.
+fn commit_of(name: &str) -> Option<u64> {
+    name.strip_prefix("ring-")?.strip_suffix(".json")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -198,6 +207,20 @@ mod tests {
         locked.commit(&mut ring).unwrap();
         std::fs::write(store.path().join(HISTORY).join(name_of(&ring)), "").unwrap();
         assert_eq!(store.last_good().unwrap(), Some(first));
+    }
+
+    #[test]
+    fn the_history_is_in_the_order_of_commits() {
+        let (_directory, store) = store();
+        let locked = store.lock().unwrap();
+        let mut ring = founded(1);
+        for commit in [7, 99_999_999, 100_000_000] {
+            ring.commit = commit - 1;
+            locked.commit(&mut ring).unwrap();
+            assert_eq!(store.last_good().unwrap().as_ref(), Some(&ring), "{commit}");
+        }
+        ring.commit = u64::MAX - 1;
+        assert!(matches!(locked.commit(&mut ring), Err(StoreError::Ring { source: RingError::Broken(_), .. })));
     }
 
     /// What was sealed anew leaves the history too, unless there is something in it that nothing else has.
