@@ -13,12 +13,12 @@ const CONFIGURATIONS: [&str; 2] = ["/usr/share/p11-kit/modules", "/etc/pkcs11/mo
 const LIBRARIES: [&str; 2] = ["/usr/lib64", "/usr/lib"];
 
 /// All configured modules by name, each with the `module:` of its file. Modules without a file of their own (`remote:`)
-/// are left out.
+/// are left out, and those whose names p11-kit warns of: no URI could name them.
 pub fn modules() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for directory in CONFIGURATIONS.iter().map(PathBuf::from).chain(users_own()) {
         for file in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            let name = file.file_stem().and_then(|name| name.to_str()).filter(|name| !name.is_empty());
+            let name = file.file_stem().and_then(|name| name.to_str()).filter(|name| is_name(name));
             if let (Some(name), true) = (name, file.extension().is_some_and(|extension| extension == "module"))
                 && let Ok(text) = fs::read_to_string(&file)
             {
@@ -31,6 +31,13 @@ pub fn modules() -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// Whether p11-kit takes this for the name of a module (pkcs11.conf(5)): letters, digits, underscores, commas, dashes and
+/// dots, a letter or digit first.
+pub fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_,.-".contains(&byte);
+    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(plain)
 }
 
 /// The file of the module `name`: as configured, else `NAME.so` among p11-kit's modules.
@@ -97,6 +104,16 @@ mod tests {
         assert_eq!(module_line("x-init-reserved:\nmodule:C:odd.so"), Some("C:odd.so"));
         assert_eq!(module_line("module:\n"), None);
         assert_eq!(module_line("remote: |ssh host p11-kit remote x.so\nmodules: a.so\nmodule"), None);
+    }
+
+    #[test]
+    fn names_are_those_that_p11_kit_permits() {
+        for good in ["softhsm2", "Some_HSM-3.1", "a,b"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", ".hidden", "-x", "a b", "../a", "caf\u{e9}", "a\n"] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
     }
 
     #[test]

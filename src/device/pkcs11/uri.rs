@@ -194,8 +194,7 @@ fn absolute(name: &str, value: &str) -> Result<PathBuf, UriError> {
 }
 
 fn module_name(value: String) -> Result<String, UriError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if value.is_empty() || value.starts_with('.') || !value.bytes().all(plain) {
+    if !p11kit::is_name(&value) {
         return Err(bad("`module-name` is the name of one of p11-kit's modules".to_owned()));
     }
     Ok(value)
@@ -304,6 +303,7 @@ mod tests {
             ("pkcs11:?module-path=/usr/lib/x.so", "pkcs11:?module-path=/usr/lib/x.so"),
             ("pkcs11:?module-path=%2Fusr%2Flib%2Fa%20b.so", "pkcs11:?module-path=/usr/lib/a%20b.so"),
             ("pkcs11:token=a?module-name=somehsm", "pkcs11:token=a?module-name=somehsm"),
+            ("pkcs11:?module-name=a,b", "pkcs11:?module-name=a%2Cb"),
             ("pkcs11:token=a?", "pkcs11:token=a"),
             ("pkcs11:?pin-source=/etc/pin&module-path=/x.so", "pkcs11:?module-path=/x.so&pin-source=/etc/pin"),
             ("pkcs11:?pin-source=file:/etc/pin", "pkcs11:?pin-source=/etc/pin"),
