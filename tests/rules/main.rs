@@ -15,12 +15,11 @@ use strongroom::ring::Ring;
 use world::World;
 
 fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    // Who asks proptest for more gets it.
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
     // A failure prints its smallest form, which then becomes a test by hand; nothing is written beside the sources.
-    ProptestConfig {
-        cases: std::env::var("N").map_or(cases, |n| n.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..default }
 }
 
 proptest! {
