@@ -7,7 +7,9 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 pub mod child;
+pub mod faulty;
 pub mod isolate;
+pub mod meddler;
 pub mod outside;
 pub mod proxy;
 pub mod pty;

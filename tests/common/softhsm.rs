@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use super::isolate;
+use super::{faulty, isolate};
 
 /// The user PIN of every token made here.
 pub const USER_PIN: &str = "1234-user";
@@ -159,6 +159,7 @@ pub fn in_own_process(test: &str, make: impl FnOnce() -> SoftHsm, body: impl FnO
         |child| {
             let hsm = make();
             child.env("SOFTHSM2_CONF", hsm.conf()).env(MODULE, hsm.module());
+            child.env(faulty::VARIABLE, faulty::rules_of(&hsm));
             match &hsm.label {
                 Some(label) => child.env(LABEL, label),
                 None => child.env_remove(LABEL),
