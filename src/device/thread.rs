@@ -9,7 +9,7 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource, Protection, Root, Seal,
@@ -101,11 +101,17 @@ fn start(body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>,
 
 /// Waits for what the device's thread has done; answers questions for a PIN meanwhile.
 ///
-/// Errors with [`Fault::TimedOut`] after `deadline`, and with [`Fault::Failed`] where the thread is gone.
+/// Errors with [`Fault::TimedOut`] after `deadline`, in which a PIN's typing is not counted, and with [`Fault::Failed`]
+/// where the thread is gone.
 fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -> Result<T, DeviceError> {
+    let mut left = deadline;
     loop {
-        match news.recv_timeout(deadline) {
-            Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
+        let start = Instant::now();
+        match news.recv_timeout(left) {
+            Ok(News::PinNeeded(request, reply)) => {
+                left = left.saturating_sub(start.elapsed());
+                drop(reply.send(pins.pin(&request)));
+            }
             Ok(News::Done(done)) => return Ok(done),
             Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
             Err(RecvTimeoutError::Disconnected) => {
@@ -138,11 +144,18 @@ impl OnThread<'_> {
 }
 
 impl Drop for OnThread<'_> {
-    /// Waits until the device has flushed what it holds, unless it has hung.
+    /// Waits until the device has flushed what it holds, unless it has hung or hangs now.
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+        let Some(thread) = self.thread.take() else { return };
+        // The thread's end is the end of its news. A PIN that it asks for now is for nothing: the next call would get it.
+        let start = Instant::now();
+        loop {
+            match self.news.recv_timeout(self.deadline.saturating_sub(start.elapsed())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return drop(thread.join()),
+                Err(RecvTimeoutError::Timeout) => return,
+            }
         }
     }
 }
@@ -242,6 +255,21 @@ mod tests {
     struct Odd {
         pins: SentPins,
         hangs: bool,
+        hangs_on_drop: bool,
+    }
+
+    impl Odd {
+        fn open(pins: SentPins) -> Result<Box<dyn Device>, DeviceError> {
+            Ok(Box::new(Odd { pins, hangs: false, hangs_on_drop: false }))
+        }
+    }
+
+    impl Drop for Odd {
+        fn drop(&mut self) {
+            if self.hangs_on_drop {
+                thread::sleep(Duration::from_secs(3600));
+            }
+        }
     }
 
     impl Device for Odd {
@@ -291,32 +319,44 @@ mod tests {
 
     #[test]
     fn a_pin_is_asked_for_on_the_callers_side() {
-        let mut device = spawn(&Known, |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>)).unwrap();
+        let mut device = spawn(&Known, Odd::open).unwrap();
         assert_eq!(fault(device.describe()), Fault::Failed("a PIN of 4 bytes".to_owned()));
     }
 
     #[test]
     fn one_piece_of_work_is_asked_for_its_pin_too() {
-        let open = |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>);
-        assert_eq!(fault(once(&Known, open, |device| device.describe())), Fault::Failed("a PIN of 4 bytes".to_owned()));
-        assert_eq!(once(&NoPin, open, |_| Ok(7)).ok(), Some(7));
+        assert_eq!(
+            fault(once(&Known, Odd::open, |device| device.describe())),
+            Fault::Failed("a PIN of 4 bytes".to_owned())
+        );
+        assert_eq!(once(&NoPin, Odd::open, |_| Ok(7)).ok(), Some(7));
         let unreachable = |_| Err(Fault::Unreachable("nobody there".to_owned()).into());
         assert_eq!(fault(once(&NoPin, unreachable, |_| Ok(7))), Fault::Unreachable("nobody there".to_owned()));
         let panics = |device: &mut dyn Device| device.provision(&Intent::random());
-        assert!(matches!(fault(once(&NoPin, open, panics)), Fault::Failed(_)));
+        assert!(matches!(fault(once(&NoPin, Odd::open, panics)), Fault::Failed(_)));
     }
 
     #[test]
     fn a_device_that_hangs_is_left_behind() {
-        let mut device = spawn(&NoPin, |pins| Ok(Box::new(Odd { pins, hangs: true }) as Box<dyn Device>)).unwrap();
+        let open = |pins| Ok(Box::new(Odd { pins, hangs: true, hangs_on_drop: false }) as Box<dyn Device>);
+        let mut device = spawn(&NoPin, open).unwrap();
         device.deadline = Duration::from_millis(20);
         assert_eq!(fault(device.describe()), Fault::TimedOut { seconds: 0 });
         assert!(matches!(fault(device.describe()), Fault::Unreachable(_)));
     }
 
+    /// Without the deadline this test would take an hour.
+    #[test]
+    fn a_device_that_hangs_when_it_is_closed_is_left_behind() {
+        let open = |pins| Ok(Box::new(Odd { pins, hangs: false, hangs_on_drop: true }) as Box<dyn Device>);
+        let mut device = spawn(&NoPin, open).unwrap();
+        device.deadline = Duration::from_millis(20);
+        drop(device);
+    }
+
     #[test]
     fn a_device_that_panics_is_an_error() {
-        let mut device = spawn(&NoPin, |pins| Ok(Box::new(Odd { pins, hangs: false }) as Box<dyn Device>)).unwrap();
+        let mut device = spawn(&NoPin, Odd::open).unwrap();
         assert!(matches!(fault(device.provision(&Intent::random())), Fault::Failed(_)));
     }
 

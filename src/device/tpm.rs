@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod leftovers;
 mod lockout;
 mod object;
+mod patience;
 mod policy;
 mod root;
 mod seal;
@@ -37,7 +38,9 @@ mod session;
 use tss_esapi::handles::KeyHandle;
 
 use self::chip::Chip;
+use self::error::Cure;
 use self::object::Object;
+use self::patience::Patience;
 use super::lock::DeviceLock;
 use super::thread::SentPins;
 use super::uri::{Kind, TpmUri};
@@ -55,7 +58,7 @@ const MECHANISM: &str = "TPM2_HMAC";
 
 /// A TPM, opened.
 pub struct Tpm {
-    // Dropped in this order: what is loaded is flushed before the lock is let go of.
+    // What is loaded is flushed on drop, before the lock is let go of.
     chip: Option<Chip>,
     uri: TpmUri,
     root: Option<Root>,
@@ -76,33 +79,75 @@ impl Tpm {
         Ok(Self { chip, uri: uri.clone(), root: pinned, pins, pin: None, pin_is_proved: false, _lock: lock })
     }
 
-    /// Does `work`, and once more where a cure is known: slots full of dead clients' leftovers, or a TPM that was
-    /// restarted since the last call. Every piece of work may be begun again: it leaves nothing behind in the TPM.
+    /// Does `work`, and again where a cure is known: after pauses while the TPM is busy with itself, and once when its
+    /// slots are full of dead clients' leftovers or when it was restarted since the last call. Every piece of work may be
+    /// begun again: it leaves nothing behind in the TPM.
     fn attempt<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-        let connected = self.chip.is_some();
-        match work(self) {
-            Err(error) if error::is_out_of_slots(&error) && !self.uri.is_resource_managed() => {
-                self.chip()?.sweep()?;
-                work(self)
-            }
-            Err(error) if error::is_lost(&error) => {
-                // A broken connection stays broken, and the library flushes what it can.
-                self.chip = None;
-                // A PIN that may be wrong may have reached the TPM: by itself it is not sent twice.
-                let may_burn_a_try = self.pin.is_some() && !self.pin_is_proved;
-                if connected && !may_burn_a_try { work(self) } else { Err(error) }
-            }
-            Err(error) if error::is_librarys(&error) => {
-                self.chip = None;
-                Err(error)
-            }
-            Err(error) => {
-                if let Some(chip) = &mut self.chip {
-                    chip.forget();
+        let mut patience = Patience::for_a_call();
+        let mut is_first = true;
+        loop {
+            let connected = self.chip.is_some();
+            let error = match work(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let may_help = match error::cure(&error) {
+                // What is loaded stays good.
+                Cure::Wait if patience.wait() => continue,
+                Cure::MakeRoom if is_first && !self.uri.is_resource_managed() => {
+                    self.chip()?.sweep()?;
+                    true
                 }
-                Err(error)
+                Cure::Reconnect => {
+                    self.disconnect(true);
+                    // A PIN that may be wrong may have reached the TPM: by itself it is not sent twice.
+                    let may_burn_a_try = self.pin.is_some() && !self.pin_is_proved;
+                    is_first && connected && !may_burn_a_try
+                }
+                Cure::Close => {
+                    self.disconnect(true);
+                    false
+                }
+                Cure::Wait | Cure::MakeRoom | Cure::Nothing => {
+                    self.tidy_up(&error);
+                    false
+                }
+            };
+            if !may_help {
+                return Err(error);
             }
-            done => done,
+            is_first = false;
+        }
+    }
+
+    /// Flushes what is kept. An answer without a meaning may have been changed on its way: then the TPM may hold what we know
+    /// nothing of.
+    fn tidy_up(&mut self, after: &DeviceError) {
+        let is_odd = matches!(after.fault, Fault::Failed(_));
+        match &mut self.chip {
+            // Tidiness alone: the TPM may do nothing any more.
+            Some(chip) if is_odd && !self.uri.is_resource_managed() => {
+                let _ = chip.sweep();
+            }
+            Some(chip) => {
+                let _ = chip.forget();
+            }
+            None => {}
+        }
+    }
+
+    /// Closes the connection. What was loaded over one that broke is nobody's by now, and is flushed over another: a TPM
+    /// without a resource manager would keep it.
+    fn disconnect(&mut self, is_broken: bool) {
+        let Some(mut chip) = self.chip.take() else { return };
+        let is_clean = chip.forget() && !is_broken;
+        drop(chip);
+        if !is_clean
+            && !self.uri.is_resource_managed()
+            && let Ok(mut chip) = Chip::connect(&self.uri)
+        {
+            // Tidiness alone: the TPM may be gone for good.
+            let _ = chip.sweep();
         }
     }
 
@@ -224,6 +269,12 @@ impl Tpm {
         let secret = duplicate::duplicate(&mut chip.context, root, session, object, auth)?;
         self.pin_is_proved |= policy::asks_for_pin(&part.guard);
         Ok(secret)
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        self.disconnect(false);
     }
 }
 

@@ -208,6 +208,9 @@ impl Bus {
             }
             tpm.write_all(&buffer[..length])?;
             let length = tpm.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
             client.write_all(&buffer[..length])?;
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::child::Owned;
+use super::child::{Owned, close_the_rest};
 use super::wait;
 
 const HINT: &str = "run ci/setup";
@@ -83,7 +83,7 @@ impl Swtpm {
         let log = self.dir.path().join("swtpm.log");
         let output = fs::File::create(&log).expect("a file in our temporary directory");
         let mut process = Owned::spawn(
-            Command::new("swtpm")
+            close_the_rest(&mut Command::new("swtpm"))
                 .args(["socket", "--tpm2", "--flags", "startup-clear,not-need-init"])
                 .arg("--tpmstate")
                 .arg(format!("dir={}", self.state_dir().display()))

@@ -122,17 +122,15 @@ impl Chip {
     pub fn cool_down(&mut self) -> Result<(), DeviceError> {
         match self.warm.take() {
             None => Ok(()),
-            Some(Warm { key, .. }) => self.context.flush_context(key.into()).map_err(told),
+            Some(Warm { key, .. }) => session::flush(&mut self.context, key.into()),
         }
     }
 
-    /// Flushes all that is kept, whatever comes of it: after a failure nothing of the session or of a key is relied on.
-    pub fn forget(&mut self) {
-        // The first error counts, and a TPM that is gone has nothing to flush.
-        let _ = self.cool_down();
-        if let Some(session) = self.session.take() {
-            let _ = self.context.flush_context(session::handle(session));
-        }
+    /// Flushes all that is kept: after a failure nothing of the session or of a key is relied on. Gives whether it could.
+    pub fn forget(&mut self) -> bool {
+        let cooled = self.cool_down().is_ok();
+        let ended = self.session.take().map(|session| session::flush(&mut self.context, session::handle(session)));
+        cooled && ended.is_none_or(|ended| ended.is_ok())
     }
 
     /// Frees the slots that dead clients hold, and ours.

@@ -20,6 +20,14 @@ const POLICY_FAIL: u32 = 0x09d;
 const OBJECT_MEMORY: u32 = 0x902;
 /// The last of five codes, OBJECT_MEMORY first, that say what is full.
 const OBJECT_HANDLES: u32 = 0x906;
+const YIELDED: u32 = 0x908;
+const TESTING: u32 = 0x90a;
+/// The first of fifteen codes that say which handle of a command is none of the TPM's; REFERENCE_S6 is the last.
+const REFERENCE_H0: u32 = 0x910;
+const REFERENCE_S6: u32 = 0x91e;
+const NV_RATE: u32 = 0x920;
+const RETRY: u32 = 0x922;
+const NV_UNAVAILABLE: u32 = 0x923;
 
 const LAYER_TCTI: u32 = 10;
 const LAYER_ESAPI: u32 = 7;
@@ -171,9 +179,8 @@ pub fn told(error: Error) -> DeviceError {
             Fault::Failed("the TPM's answer was changed on its way".to_owned())
         }
         (0, OBJECT_MEMORY..=OBJECT_HANDLES) => Fault::Busy("other programs hold all of the TPM's slots".to_owned()),
-        // The library has sent the command again several times by now.
-        (0, 0x908 | 0x90a | 0x922) => Fault::Busy("the TPM is busy with itself".to_owned()),
-        (0, 0x920 | 0x923) => Fault::Busy("the TPM takes no writes just now".to_owned()),
+        (0, YIELDED | TESTING | RETRY) => Fault::Busy("the TPM is busy with itself".to_owned()),
+        (0, NV_RATE | NV_UNAVAILABLE) => Fault::Busy("the TPM takes no writes just now".to_owned()),
         (0, LOCKOUT) => Fault::LockedOut { device: super::DEVICE.to_owned(), wait_seconds: None },
         (0, AUTH_FAIL) => Fault::WrongPin { tries_left: None },
         (0, POLICY_FAIL) => Fault::PolicyNotMet("the seal's policy is not met".to_owned()),
@@ -201,19 +208,32 @@ pub fn answer(error: &DeviceError) -> Option<u32> {
     (layer(rc) == 0).then(|| kind(rc))
 }
 
-/// Whether dead clients' leftovers may be what is in the way.
-pub fn is_out_of_slots(error: &DeviceError) -> bool {
-    matches!(answer(error), Some(OBJECT_MEMORY..=OBJECT_HANDLES))
+/// What may help after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// The command was not begun: the same, after a pause.
+    Wait,
+    /// Dead clients' leftovers may be in the way: flush them, and begin the work again.
+    MakeRoom,
+    /// What was loaded is gone, since the TPM was restarted or the connection broke: connect, and begin the work again.
+    Reconnect,
+    /// The libraries gave up within a command, and take no other on the same connection: close it. An answer that was
+    /// changed on its way is not asked for again: somebody may be trying things.
+    Close,
+    /// Nothing: the TPM has said no.
+    Nothing,
 }
 
-/// Whether what was loaded is gone: the TPM was restarted, or the connection broke.
-pub fn is_lost(error: &DeviceError) -> bool {
-    matches!(error.fault, Fault::Unreachable(_)) || matches!(answer(error), Some(0x910..=0x91e))
-}
-
-/// Whether the libraries gave up within a command, after which they take no other on the same connection.
-pub fn is_librarys(error: &DeviceError) -> bool {
-    error.code.is_some() && answer(error).is_none()
+/// What may help after `error`.
+pub fn cure(error: &DeviceError) -> Cure {
+    match answer(error) {
+        Some(YIELDED | TESTING | RETRY | NV_RATE | NV_UNAVAILABLE) => Cure::Wait,
+        Some(OBJECT_MEMORY..=OBJECT_HANDLES) => Cure::MakeRoom,
+        Some(REFERENCE_H0..=REFERENCE_S6) => Cure::Reconnect,
+        _ if matches!(error.fault, Fault::Unreachable(_)) => Cure::Reconnect,
+        None if error.code.is_some() => Cure::Close,
+        Some(_) | None => Cure::Nothing,
+    }
 }
 
 /// Whether a blob was refused as no work of this parent, or as no blob at all (TPM 2.0 Part 3, section 12.2: Load).
@@ -302,10 +322,24 @@ mod tests {
         assert!(matches!(told_of(0x922).fault, Fault::Busy(_)));
         assert!(matches!(told_of(0x143).fault, Fault::Missing(_)));
         assert!(matches!(told_of(0x000a_000a).fault, Fault::Unreachable(_)));
-        assert!(is_out_of_slots(&told_of(0x903)) && is_out_of_slots(&told_of(0x000c_0902)));
-        assert!(is_lost(&told_of(0x910)) && is_lost(&told_of(0x000a_0008)) && !is_lost(&told_of(0x98e)));
         assert_eq!(answer(&told_of(0x1df)), Some(INTEGRITY));
         assert_eq!(answer(&told_of(0x000a_000a)), None);
+    }
+
+    #[test]
+    fn cures_are_by_what_was_done() {
+        let cases = [
+            (Cure::Wait, &[0x908, 0x90a, 0x920, 0x922, 0x923, 0x000c_0922][..]),
+            (Cure::MakeRoom, &[0x902, 0x903, 0x906, 0x000c_0902]),
+            (Cure::Reconnect, &[0x910, 0x918, 0x91e, 0x000a_0008, 0x000a_000a]),
+            (Cure::Close, &[0x0007_001b, 0x0007_0011]),
+            (Cure::Nothing, &[0x98e, 0x921, 0x101, 0x1df, 0x99d, 0x907, 0x90f]),
+        ];
+        for (expected, codes) in cases {
+            for rc in codes {
+                assert_eq!(cure(&told_of(*rc)), expected, "{rc:#x}");
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::SymmetricDefinition;
 
-use super::error::told;
+use super::error::{Cure, HANDLE, cure, told, told_as};
+use super::patience::Patience;
 use crate::device::{DeviceError, Fault};
 
 /// Starts an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides parameters both
@@ -51,9 +52,24 @@ pub fn flushed<T>(
     work: impl FnOnce(&mut Context) -> Result<T, DeviceError>,
 ) -> Result<T, DeviceError> {
     let done = work(context);
-    let flushed = context.flush_context(handle).map_err(told);
+    let flushed = flush(context, handle);
     let value = done?;
     flushed.map(|()| value)
+}
+
+/// Flushes `handle`, also from a TPM that is busy with itself for a moment.
+pub fn flush(context: &mut Context, handle: ObjectHandle) -> Result<(), DeviceError> {
+    let gone = |answer| {
+        let what = "the TPM was restarted: what was loaded is gone";
+        (answer == HANDLE).then(|| Fault::Unreachable(what.to_owned()))
+    };
+    let mut patience = Patience::for_a_flush();
+    loop {
+        match context.flush_context(handle).map_err(|error| told_as(error, gone)) {
+            Err(error) if cure(&error) == Cure::Wait && patience.wait() => {}
+            done => return done,
+        }
+    }
 }
 
 /// The session as something to flush.
