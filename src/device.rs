@@ -6,6 +6,7 @@
 mod discover;
 mod error;
 mod lock;
+mod patience;
 mod pkcs11;
 mod thread;
 mod tpm;

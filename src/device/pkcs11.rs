@@ -18,7 +18,7 @@
 //! ```
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
-//! (CKR codes), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
+//! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
 
 mod error;
 pub mod fuzzing;
@@ -26,6 +26,7 @@ mod keys;
 mod login;
 mod module;
 pub(super) mod p11kit;
+mod recovery;
 mod seal;
 mod selftest;
 mod session;
@@ -40,7 +41,9 @@ use serde::{Deserialize, Serialize};
 
 use keys::Role;
 pub use keys::WrappingKey;
+use login::LoggedIn;
 use module::Module;
+use recovery::{Cure, Recovery};
 use session::Session;
 use token::Found;
 use uri::Pkcs11Uri;
@@ -49,7 +52,7 @@ use super::lock::DeviceLock;
 use super::thread::SentPins;
 use super::{Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Protection, Root, Seal, UsePart};
 use crate::bytes::{Base64, Hex};
-use crate::secret::{Kek, Mac};
+use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
 
 /// Which token it is, blank-trimmed, as its token info says (PKCS#11 3.1, section 3.2: CK_TOKEN_INFO).
@@ -69,7 +72,11 @@ pub struct Token {
     uri: Pkcs11Uri,
     pinned: Option<Root>,
     pins: SentPins,
-    /// Set once a PIN was refused: this token is not sent another one.
+    /// What the token took, to log in again with when a session was lost.
+    pin: Option<Pin>,
+    /// Whether a PIN was ever sent, or asked for on a PIN pad.
+    pin_was_sent: bool,
+    /// Set once a PIN was refused, or was sent and its fate is unknown: this token is not sent another one.
     refused: Option<Fault>,
     module: Module,
     _lock: DeviceLock,
@@ -88,7 +95,13 @@ impl Token {
     /// Finds the token and compares it with what the ring pinned. No login: that waits until keys are needed.
     pub fn open(uri: &Pkcs11Uri, pinned: Option<Root>, pins: SentPins, lock: DeviceLock) -> Result<Self, DeviceError> {
         let module = Module::open(&uri.module_path()?)?;
-        let found = token::find(&module, uri)?;
+        let mut recovery = Recovery::new();
+        let found = loop {
+            match token::find(&module, uri) {
+                Err(error) if recovery.prepare(recovery::cure(&error), &module) => {}
+                found => break found?,
+            }
+        };
         let wanted = match &pinned {
             Some(Root::Pkcs11 { token, .. }) => Some(token),
             Some(Root::Tpm { .. }) => {
@@ -101,7 +114,9 @@ impl Token {
             let what = format!("the ring's token is `{}` (serial {})", wanted.label, wanted.serial);
             return Err(Fault::NotThisDevice(format!("{what}, this is `{label}` (serial {serial})")).into());
         }
-        Ok(Self { work: None, found, uri: uri.clone(), pinned, pins, refused: None, module, _lock: lock })
+        let uri = uri.clone();
+        let (pin, pin_was_sent, refused) = (None, false, None);
+        Ok(Self { work: None, found, uri, pinned, pins, pin, pin_was_sent, refused, module, _lock: lock })
     }
 
     /// The session, logged in at the first call.
@@ -113,14 +128,70 @@ impl Token {
             if !self.found.initialised() {
                 return Err(Fault::Missing(format!("{} is not initialised", self.found.name())).into());
             }
-            let session = login::log_in(&self.module, &self.found, self.pins.as_ref()).inspect_err(|error| {
-                if matches!(error.fault, Fault::WrongPin { .. }) {
-                    self.refused = Some(error.fault.clone());
-                }
-            })?;
+            let LoggedIn { session, taken } = self.log_in()?;
+            self.pin = taken.or(self.pin.take());
             self.work = Some(Work { loaded: None, use_key: None, export_key: None, session });
         }
         Ok(self.work.as_mut().expect("logged in just now"))
+    }
+
+    fn log_in(&mut self) -> Result<LoggedIn, DeviceError> {
+        let done = login::log_in(&self.module, &self.found, self.pins.as_ref(), self.pin.as_ref());
+        self.pin_was_sent |= match &done {
+            Ok(_) => self.found.wants_login(),
+            Err(refused) => refused.was_sent,
+        };
+        done.map_err(|login::Refused { error, was_sent }| {
+            // One that the token took before is no try; any other that it did not take may have been one.
+            if was_sent && (self.pin.is_none() || !matches!(error.fault, Fault::Unreachable(_))) {
+                self.refused = Some(error.fault.clone());
+                self.pin = None;
+            }
+            error
+        })
+    }
+
+    /// Does `work`, and again where something may help against what went wrong (see [`recovery`]). Every piece of work
+    /// may be begun again: it makes session objects only, or looks first whether it was done.
+    fn attempt<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        let mut recovery = Recovery::new();
+        loop {
+            let error = match work(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let cure = recovery::cure(&error);
+            if cure != Cure::Nothing {
+                // Nothing in the session is relied on any more.
+                self.work = None;
+            }
+            let helped = self.may_log_in_by_itself()
+                && recovery.prepare(cure, &self.module)
+                && (cure == Cure::Reopen || self.is_found_again(&mut recovery));
+            if !helped {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Whether another session can be had without a PIN that the token may refuse.
+    fn may_log_in_by_itself(&self) -> bool {
+        self.refused.is_none() && (self.pin.is_some() || !self.pin_was_sent)
+    }
+
+    /// Looks for the token in every slot until the patience ends. Whether it is there.
+    fn is_found_again(&mut self, recovery: &mut Recovery) -> bool {
+        loop {
+            match token::find_again(&self.module, &self.found) {
+                Ok(Some(found)) => {
+                    self.found = found;
+                    return true;
+                }
+                // It may be on its way back.
+                Ok(None) | Err(_) if recovery.patience.wait() => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
     }
 
     /// The pinned wrapping key of `role`, found and checked once a session.
@@ -184,15 +255,8 @@ impl Token {
         }
         keys::pinned(session, found, role, id)
     }
-}
 
-impl Device for Token {
-    fn describe(&mut self) -> Result<Description, DeviceError> {
-        let found = Found::read(&self.module, self.found.slot)?;
-        found.describe(&self.module, self.uri.to_string(), self.pinned.as_ref())
-    }
-
-    fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
+    fn set_up(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
         let lacks = self.found.lacks(&self.module, self.pinned.is_none())?;
         if !lacks.is_empty() {
             return Err(Fault::Missing(format!("{} lacks {}", self.found.name(), lacks.join(", "))).into());
@@ -210,60 +274,85 @@ impl Device for Token {
         self.pinned = Some(root.clone());
         Ok(root)
     }
+}
+
+impl Device for Token {
+    fn describe(&mut self) -> Result<Description, DeviceError> {
+        self.attempt(|token| {
+            let found = Found::read(&token.module, token.found.slot)?;
+            found.describe(&token.module, token.uri.to_string(), token.pinned.as_ref())
+        })
+    }
+
+    fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
+        self.attempt(|token| token.set_up(intent))
+    }
 
     /// `qualifier` is not used: a token has nowhere to bind it. Its birth evidence is attributes alone, and a secret's
     /// generation is told by its id.
     fn generate(&mut self, protection: Protection<'_>, _qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
         no_pin_of_its_own(protection)?;
-        let (use_key, export_key, session) = self.both_keys()?;
-        seal::generate(session, use_key, export_key)
+        self.attempt(|token| {
+            let (use_key, export_key, session) = token.both_keys()?;
+            seal::generate(session, use_key, export_key)
+        })
     }
 
     fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError> {
-        let signed = match key {
-            Key::Sealed(part) => {
-                let secret = self.loaded(part)?;
-                self.work()?.session.hmac(secret, message)
-            }
-            Key::Wrapped(wrapped, kek) => {
-                let session = &self.work()?.session;
-                let secret = seal::take_in(session, wrapped, kek, &seal::locked())?;
-                session.hmac(secret.handle(), message)
-            }
-        };
-        signed.map_err(|source| {
-            // The operation may still be active in the session: end it.
-            self.work = None;
-            error::plain(source)
+        self.attempt(|token| {
+            let signed = match key {
+                Key::Sealed(part) => {
+                    let secret = token.loaded(part)?;
+                    token.work()?.session.hmac(secret, message)
+                }
+                Key::Wrapped(wrapped, kek) => {
+                    let session = &token.work()?.session;
+                    let secret = seal::take_in(session, wrapped, kek, &seal::locked())?;
+                    session.hmac(secret.handle(), message)
+                }
+            };
+            signed.map_err(|source| {
+                // The operation may still be active in the session: end it.
+                token.work = None;
+                error::plain(source)
+            })
         })
     }
 
     fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError> {
-        let key = self.key(Role::Export)?;
-        seal::export(&self.work()?.session, key, part, kek)
+        self.attempt(|token| {
+            let key = token.key(Role::Export)?;
+            seal::export(&token.work()?.session, key, part, kek)
+        })
     }
 
     fn retire(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
-        self.work()?;
-        let (session, found) = (&self.work.as_ref().expect("logged in above").session, &self.found);
-        let mut ours = Vec::new();
-        // Both are looked at before either is destroyed.
-        for (role, id) in [(Role::Use, intent.use_key), (Role::Export, intent.export_key)] {
-            ours.extend(keys::find(session, found, role, id)?);
-        }
-        let writing = Session::read_write(&self.module, found.slot).map_err(error::plain)?;
-        for key in &ours {
-            writing.calls().destroy_object(*key).map_err(error::plain)?;
-        }
-        drop(writing);
-        self.work = None;
-        Ok(!ours.is_empty())
+        let mut had_any = false;
+        self.attempt(|token| {
+            token.work()?;
+            let (session, found) = (&token.work.as_ref().expect("logged in above").session, &token.found);
+            let mut ours = Vec::new();
+            // Both are looked at before either is destroyed.
+            for (role, id) in [(Role::Use, intent.use_key), (Role::Export, intent.export_key)] {
+                ours.extend(keys::find(session, found, role, id)?);
+            }
+            had_any |= !ours.is_empty();
+            let writing = Session::read_write(&token.module, found.slot).map_err(error::plain)?;
+            for key in &ours {
+                writing.calls().destroy_object(*key).map_err(error::plain)?;
+            }
+            drop(writing);
+            token.work = None;
+            Ok(had_any)
+        })
     }
 
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         no_pin_of_its_own(protection)?;
-        let (use_key, export_key, session) = self.both_keys()?;
-        seal::import(session, use_key, export_key, wrapped, kek)
+        self.attempt(|token| {
+            let (use_key, export_key, session) = token.both_keys()?;
+            seal::import(session, use_key, export_key, wrapped, kek)
+        })
     }
 }
 

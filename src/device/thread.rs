@@ -148,7 +148,7 @@ impl Drop for OnThread<'_> {
     fn drop(&mut self) {
         self.jobs = None;
         let Some(thread) = self.thread.take() else { return };
-        // The thread's end is the end of its news. A PIN that it asks for now is for nothing: the next call would get it.
+        // The thread's end is the end of its news. Who asks for a PIN now, asks in vain.
         let start = Instant::now();
         loop {
             match self.news.recv_timeout(self.deadline.saturating_sub(start.elapsed())) {

@@ -29,7 +29,6 @@ pub mod fuzzing;
 mod leftovers;
 mod lockout;
 mod object;
-mod patience;
 mod policy;
 mod root;
 mod seal;
@@ -40,8 +39,8 @@ use tss_esapi::handles::KeyHandle;
 use self::chip::Chip;
 use self::error::Cure;
 use self::object::Object;
-use self::patience::Patience;
 use super::lock::DeviceLock;
+use super::patience::{FOR_A_CALL, Patience};
 use super::thread::SentPins;
 use super::uri::{Kind, TpmUri};
 use super::{
@@ -83,7 +82,7 @@ impl Tpm {
     /// slots are full of dead clients' leftovers or when it was restarted since the last call. Every piece of work may be
     /// begun again: it leaves nothing behind in the TPM.
     fn attempt<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-        let mut patience = Patience::for_a_call();
+        let mut patience = Patience::of(FOR_A_CALL);
         let mut is_first = true;
         loop {
             let connected = self.chip.is_some();

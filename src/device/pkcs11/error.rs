@@ -79,14 +79,23 @@ pub fn plain(source: Error) -> DeviceError {
         | RvError::TokenNotRecognized
         | RvError::DeviceRemoved
         | RvError::DeviceError
+        | RvError::FunctionFailed
         | RvError::SlotIdInvalid => Fault::Unreachable(format!("the token does not answer ({call})")),
-        RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::UserNotLoggedIn => {
-            Fault::Unreachable(format!("the session with the token has ended ({call})"))
-        }
+        RvError::SessionHandleInvalid
+        | RvError::SessionClosed
+        | RvError::UserNotLoggedIn
+        | RvError::OperationActive
+        | RvError::OperationNotInitialized
+        | RvError::KeyHandleInvalid
+        | RvError::ObjectHandleInvalid => Fault::Unreachable(format!("the session with the token has ended ({call})")),
         RvError::SessionCount | RvError::DeviceMemory => {
             Fault::Busy(format!("the token has no room for another session or object ({call})"))
         }
-        RvError::GeneralError | RvError::FunctionFailed | RvError::CryptokiNotInitialized => {
+        RvError::GeneralError
+        | RvError::HostMemory
+        | RvError::CryptokiNotInitialized
+        | RvError::UnwrappingKeyHandleInvalid
+        | RvError::WrappingKeyHandleInvalid => {
             Fault::Unreachable(format!("the PKCS#11 module or its token is out of order ({call})"))
         }
         RvError::MechanismInvalid | RvError::MechanismParamInvalid | RvError::FunctionNotSupported => {
@@ -98,6 +107,23 @@ pub fn plain(source: Error) -> DeviceError {
         _ => Fault::Failed(format!("the token refused {call}")),
     };
     because(fault, &source)
+}
+
+/// Whether a call failed for reasons that have nothing to do with what it was asked for: the session, the token or the
+/// library is gone.
+pub fn is_gone(source: &Error) -> bool {
+    matches!(
+        source,
+        Error::Pkcs11(
+            RvError::SessionHandleInvalid
+                | RvError::SessionClosed
+                | RvError::UserNotLoggedIn
+                | RvError::DeviceRemoved
+                | RvError::TokenNotPresent
+                | RvError::CryptokiNotInitialized,
+            _
+        )
+    )
 }
 
 /// What a failed C_UnwrapKey means. Tokens answer a blob whose integrity check fails with codes that elsewhere mean a

@@ -9,37 +9,62 @@ use super::module::Module;
 use super::session::Session;
 use super::token::Found;
 use crate::device::{DeviceError, Fault, Kind, PinRequest, PinSource};
+use crate::secret::Pin;
 
-/// Opens a read-only session on the token `found` and logs the user in where the token wants that.
+/// A session that is logged in.
+pub struct LoggedIn {
+    pub session: Session,
+    /// The PIN that the token has just taken; none where it wanted none of ours.
+    pub taken: Option<Pin>,
+}
+
+/// A login that failed.
+pub struct Refused {
+    pub error: DeviceError,
+    /// Whether a PIN was on its way: if the token did not say no, nobody knows whether it counted a try.
+    pub was_sent: bool,
+}
+
+impl<E: Into<DeviceError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), was_sent: false }
+    }
+}
+
+/// Opens a read-only session on the token `found` and logs the user in where the token wants that, with the PIN that it
+/// has taken before, or with one from `pins`.
 ///
 /// The token is looked at again first: it must still be the same one, and must not be locked or down to its last try
 /// ([`Fault::LockedOut`], [`Fault::LastTry`]).
-pub fn log_in(module: &Module, found: &Found, pins: &dyn PinSource) -> Result<Session, DeviceError> {
+pub fn log_in(module: &Module, found: &Found, pins: &dyn PinSource, known: Option<&Pin>) -> Result<LoggedIn, Refused> {
     let now = found.fresh(module)?;
     if now.identity != found.identity {
         return Err(Fault::NotThisDevice(format!("{} was exchanged for another", found.name())).into());
     }
     let session = Session::read_only(module, found.slot).map_err(error::plain)?;
     if !now.wants_login() {
-        return Ok(session);
+        return Ok(LoggedIn { session, taken: None });
     }
 
     let tries_left = now.tries().left;
     may_try(now.name(), tries_left, pins.may_use_last_try())?;
-    let sent = if now.has_pin_pad() {
-        session.calls().login(UserType::User, None)
+    let (sent, pin) = if now.has_pin_pad() {
+        (session.calls().login(UserType::User, None), None)
     } else {
-        let pin = pins.pin(&PinRequest { device: now.name(), kind: Kind::Pkcs11, tries_left })?;
+        let pin = match known {
+            Some(known) => known.duplicate(),
+            None => pins.pin(&PinRequest { device: now.name(), kind: Kind::Pkcs11, tries_left })?,
+        };
         // Wiped on drop, by `secrecy`.
-        let pin = RawAuthPin::new(Box::new(pin.expose_secret().to_vec()));
-        session.calls().login_with_raw(UserType::User, &pin)
+        let raw = RawAuthPin::new(Box::new(pin.expose_secret().to_vec()));
+        (session.calls().login_with_raw(UserType::User, &raw), Some(pin))
     };
     match sent {
-        Ok(()) => Ok(session),
+        Ok(()) => Ok(LoggedIn { session, taken: pin }),
         // Another session of this process did it (PKCS#11 3.1, section 5.6.8: a login is for all of them). It says
         // nothing about this PIN.
-        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-        Err(source) => Err(refused(module, found, &source)),
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(LoggedIn { session, taken: None }),
+        Err(source) => Err(Refused { error: refused(module, found, &source), was_sent: true }),
     }
 }
 

@@ -25,7 +25,8 @@ struct Library {
 
 struct Users {
     count: usize,
-    /// False where other code of this process had initialised the module before: then it is not ours to finalise.
+    /// Whether we initialised it and have not finalised it since. False where other code of this process did: then it
+    /// is not ours to finalise.
     ours: bool,
 }
 
@@ -40,14 +41,7 @@ impl Module {
         let library = load(path)?;
         let mut users = library.users.lock().unwrap_or_else(PoisonError::into_inner);
         if users.count == 0 {
-            match library.calls.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-                Ok(()) => users.ours = true,
-                Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => users.ours = false,
-                Err(source) => {
-                    let what = format!("the PKCS#11 module {} can't be initialised", path.display());
-                    return Err(error::because(Fault::Unreachable(what), &source));
-                }
-            }
+            users.ours |= library.initialise()?;
         }
         users.count += 1;
         drop(users);
@@ -61,6 +55,32 @@ impl Module {
     pub fn path(&self) -> &'static Path {
         &self.library.path
     }
+
+    /// C_Finalize and C_Initialize: for a library that has lost track of its tokens. It ends every session of this
+    /// process; so false, and nothing is done, where others use the module too.
+    pub fn restart(&self) -> Result<bool, DeviceError> {
+        let users = self.library.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.count > 1 || !users.ours {
+            return Ok(false);
+        }
+        // It may say that it is not initialised: that is why we are here.
+        drop(self.library.calls.clone().finalize());
+        self.library.initialise()
+    }
+}
+
+impl Library {
+    /// C_Initialize. False where other code of this process had done it.
+    fn initialise(&self) -> Result<bool, DeviceError> {
+        match self.calls.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) => Ok(true),
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+            Err(source) => {
+                let what = format!("the PKCS#11 module {} can't be initialised", self.path.display());
+                Err(error::because(Fault::Unreachable(what), &source))
+            }
+        }
+    }
 }
 
 impl Drop for Module {
@@ -68,8 +88,8 @@ impl Drop for Module {
         let mut users = self.library.users.lock().unwrap_or_else(PoisonError::into_inner);
         users.count -= 1;
         if users.count == 0 && users.ours {
-            // Nobody is left who could act on an error.
-            drop(self.library.calls.clone().finalize());
+            // Nobody is left who could act on an error; but then it is still ours.
+            users.ours = self.library.calls.clone().finalize().is_err();
         }
     }
 }

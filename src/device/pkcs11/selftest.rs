@@ -53,9 +53,9 @@ impl Test<'_> {
     ) -> Result<(Vec<u8>, Vec<u8>), DeviceError> {
         let kek = Kek::random();
         let wrapped = WrappedSecret::wrap(&self.secret, &kek);
-        let inside = seal::take_in(self.session, &wrapped, &kek, &seal::open()).map_err(|error| DeviceError {
-            code: error.code,
-            ..self.unfit("it does not open what the host wrapped")
+        let inside = seal::take_in(self.session, &wrapped, &kek, &seal::open()).map_err(|error| {
+            let says_no = matches!(error.fault, Fault::Damaged(_) | Fault::Missing(_) | Fault::Failed(_));
+            if says_no { self.unfit_as("it does not open what the host wrapped", error) } else { error }
         })?;
         self.holds_the_secret(&inside)?;
 
@@ -136,9 +136,16 @@ impl Test<'_> {
 
     fn call<T>(&self, what: &str, result: Result<T, Error>) -> Result<T, DeviceError> {
         result.map_err(|source| {
+            if error::is_gone(&source) {
+                return error::plain(source);
+            }
             let what = format!("CKM_AES_KEY_WRAP of {} failed its self-test: {what}", self.token.name());
             error::because(Fault::Missing(what), &source)
         })
+    }
+
+    fn unfit_as(&self, why: &str, error: DeviceError) -> DeviceError {
+        DeviceError { code: error.code, ..self.unfit(why) }
     }
 
     fn unfit(&self, why: &str) -> DeviceError {

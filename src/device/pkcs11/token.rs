@@ -168,6 +168,19 @@ pub fn find(module: &Module, uri: &Pkcs11Uri) -> Result<Found, DeviceError> {
     }
 }
 
+/// The token that was `found` before, wherever it is now; none where it is nowhere.
+pub fn find_again(module: &Module, found: &Found) -> Result<Option<Found>, DeviceError> {
+    let mut same = all(module)?;
+    same.retain(|other| other.identity == found.identity);
+    let stayed = same.iter().position(|other| other.slot == found.slot);
+    Ok(match (stayed, same.len()) {
+        (Some(index), _) => Some(same.swap_remove(index)),
+        (None, 1) => same.pop(),
+        // None, or several and none where it was: nobody knows which.
+        (None, _) => None,
+    })
+}
+
 fn fits(module: &Module, found: &Found, uri: &Pkcs11Uri) -> Result<bool, DeviceError> {
     for (attribute, wanted) in uri.wanted() {
         let slot_info = || module.calls().get_slot_info(found.slot).map_err(error::plain);

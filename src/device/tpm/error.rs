@@ -211,7 +211,9 @@ pub fn answer(error: &DeviceError) -> Option<u32> {
 /// What may help after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cure {
-    /// The command was not begun: the same, after a pause.
+    /// The command was not begun (RETRY, YIELDED, TESTING), or could not be (NV_RATE, NV_UNAVAILABLE; Part 2, section
+    /// 6.6.3): the same, after a pause. No try at a PIN was counted. The library sends each command up to five times by
+    /// itself, without a pause; a self-test takes longer than that.
     Wait,
     /// Dead clients' leftovers may be in the way: flush them, and begin the work again.
     MakeRoom,

@@ -5,6 +5,8 @@
 //! section 21). continueSession stays SET: were it CLEAR, the TPM would drop the session and the library would flush a
 //! handle that is another's by then.
 
+use std::time::Duration;
+
 use tss_esapi::Context;
 use tss_esapi::attributes::SessionAttributesBuilder;
 use tss_esapi::constants::SessionType;
@@ -14,8 +16,11 @@ use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::SymmetricDefinition;
 
 use super::error::{Cure, HANDLE, cure, told, told_as};
-use super::patience::Patience;
+use crate::device::patience::Patience;
 use crate::device::{DeviceError, Fault};
+
+/// How long a flush waits for a TPM that is busy with itself: what it is for is done, and others may need the slot.
+const FOR_A_FLUSH: Duration = Duration::from_secs(2);
 
 /// Starts an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides parameters both
 /// ways. [`super::chip::Chip`] keeps it, and flushes it.
@@ -63,7 +68,7 @@ pub fn flush(context: &mut Context, handle: ObjectHandle) -> Result<(), DeviceEr
         let what = "the TPM was restarted: what was loaded is gone";
         (answer == HANDLE).then(|| Fault::Unreachable(what.to_owned()))
     };
-    let mut patience = Patience::for_a_flush();
+    let mut patience = Patience::of(FOR_A_FLUSH);
     loop {
         match context.flush_context(handle).map_err(|error| told_as(error, gone)) {
             Err(error) if cure(&error) == Cure::Wait && patience.wait() => {}
