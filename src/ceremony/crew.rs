@@ -170,6 +170,7 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
         | Fault::Missing(_)
+        | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }
         | Fault::OtherSecret { .. }
         | Fault::Damaged(_)
@@ -192,6 +193,7 @@ fn is_of_the_device(fault: &Fault) -> bool {
         | Fault::LastTry { .. }
         | Fault::LockedOut { .. }
         | Fault::Missing(_)
+        | Fault::WriteProtected(_)
         | Fault::NoPermission { .. } => true,
         Fault::NotThisDevice(_)
         | Fault::PolicyNotMet(_)

@@ -56,6 +56,9 @@ pub enum Fault {
     /// A command, mechanism or algorithm that the job needs.
     #[error("{0}")]
     Missing(String),
+    /// It takes no new key, where one is to be made.
+    #[error("{0}")]
+    WriteProtected(String),
     /// The operating system does not let us at it; `group` would be let.
     #[error("no permission to use {path}")]
     NoPermission { path: String, group: Option<String> },

@@ -241,8 +241,14 @@ impl Token {
         Ok(secret)
     }
 
-    /// The key that `id` is meant for: found, or made now. A key that the ring has pinned is never made again.
-    fn found_or_made(&mut self, role: Role, id: Hex<16>) -> Result<ObjectHandle, DeviceError> {
+    /// The key that `id` is meant for: found, or made now. A key that the ring has pinned is never made again. `is_making`
+    /// says which key could not be made, after an error.
+    fn found_or_made(
+        &mut self,
+        role: Role,
+        id: Hex<16>,
+        is_making: &mut Option<Role>,
+    ) -> Result<ObjectHandle, DeviceError> {
         let is_pinned = match &self.pinned {
             Some(Root::Pkcs11 { use_key, export_key, .. }) => [use_key.id, export_key.id].contains(&id),
             _ => false,
@@ -250,19 +256,22 @@ impl Token {
         self.work()?;
         let (session, found) = (&self.work.as_ref().expect("logged in above").session, &self.found);
         if !is_pinned && keys::find(session, found, role, id)?.is_none() {
+            *is_making = Some(role);
             let writing = Session::read_write(&self.module, found.slot).map_err(error::plain)?;
             keys::make(&writing, role, id)?;
+            *is_making = None;
         }
         keys::pinned(session, found, role, id)
     }
 
-    fn set_up(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
+    fn set_up(&mut self, intent: &Intent, is_making: &mut Option<Role>) -> Result<Root, DeviceError> {
+        *is_making = None;
         let lacks = self.found.lacks(&self.module, self.pinned.is_none())?;
         if !lacks.is_empty() {
             return Err(Fault::Missing(format!("{} lacks {}", self.found.name(), lacks.join(", "))).into());
         }
-        let use_key = self.found_or_made(Role::Use, intent.use_key)?;
-        let export_key = self.found_or_made(Role::Export, intent.export_key)?;
+        let use_key = self.found_or_made(Role::Use, intent.use_key, is_making)?;
+        let export_key = self.found_or_made(Role::Export, intent.export_key, is_making)?;
         let work = self.work.as_mut().expect("the keys were found in a session");
         let locks_use = selftest::run(&work.session, &self.found, use_key, export_key)?;
         (work.use_key, work.export_key) = (Some(use_key), Some(export_key));
@@ -285,7 +294,12 @@ impl Device for Token {
     }
 
     fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError> {
-        self.attempt(|token| token.set_up(intent))
+        let mut is_making = None;
+        let done = self.attempt(|token| token.set_up(intent, &mut is_making));
+        done.map_err(|error| match is_making {
+            Some(role) => keys::not_written(error, &self.found, &format!("keep a {} key", role.name())),
+            None => error,
+        })
     }
 
     /// `qualifier` is not used: a token has nowhere to bind it. Its birth evidence is attributes alone, and a secret's
@@ -327,8 +341,9 @@ impl Device for Token {
     }
 
     fn retire(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
-        let mut had_any = false;
-        self.attempt(|token| {
+        let (mut had_any, mut is_destroying) = (false, false);
+        let done = self.attempt(|token| {
+            is_destroying = false;
             token.work()?;
             let (session, found) = (&token.work.as_ref().expect("logged in above").session, &token.found);
             let mut ours = Vec::new();
@@ -337,6 +352,7 @@ impl Device for Token {
                 ours.extend(keys::find(session, found, role, id)?);
             }
             had_any |= !ours.is_empty();
+            is_destroying = had_any;
             let writing = Session::read_write(&token.module, found.slot).map_err(error::plain)?;
             for key in &ours {
                 writing.calls().destroy_object(*key).map_err(error::plain)?;
@@ -344,6 +360,10 @@ impl Device for Token {
             drop(writing);
             token.work = None;
             Ok(had_any)
+        });
+        done.map_err(|error| match is_destroying {
+            true => keys::not_written(error, &self.found, "let its keys go"),
+            false => error,
         })
     }
 

@@ -315,6 +315,11 @@ fn of_device(fault: &Fault) -> Verdict {
             say("policy", Exit::Device, "bring back the state that it was sealed to, or restore a backup")
         }
         Fault::Missing(_) => say("device-unfit", Exit::Device, "choose another device: `strongroom device list`"),
+        Fault::WriteProtected(_) => say(
+            "device-write-protected",
+            Exit::Device,
+            "lift the write protection while keys are made, or let this user write the token's files; then run it again",
+        ),
         Fault::NoPermission { group: Some(group), .. } => {
             ("no-permission", Exit::Refused, format!("run it as root, or join the group: usermod -aG {group} USER"))
         }

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod guarded;
 mod pkcs11;
 mod tpm;
 

@@ -554,6 +554,52 @@ fn a_session_lost_while_the_keys_are_made_costs_nothing() {
     });
 }
 
+/// Destroying is done once, whatever is lost on the way; and a token that can't is told from one that is not there.
+#[test]
+fn the_rings_keys_are_destroyed_or_it_is_said_that_they_are_not() {
+    on_a_token(this_test!(), |bench| {
+        let pins = Pins::with(USER_PIN);
+        for rule in ["C_DestroyObject 1 answer 0x5", "C_DestroyObject 2 drop-sessions", "C_DestroyObject 2 answer 0xb3"]
+        {
+            bench.now(&[]);
+            let intent = Intent::random();
+            let mut device = open(&bench.faulty.uri("payroll").parse().unwrap(), None, &pins).expect("it opens");
+            device.provision(&intent).expect("it is provisioned");
+            bench.now(&[rule]);
+            assert!(device.retire(&intent).expect(rule), "{rule}");
+            assert!(!device.retire(&intent).expect("nothing is left"), "{rule}");
+        }
+        let Root::Pkcs11 { use_key, export_key, .. } = &bench.root else { panic!("a token's root") };
+        let intent = Intent { use_key: use_key.id, export_key: export_key.id };
+        let mut device = bench.warm(&pins);
+        bench.now(&["C_DestroyObject * return 0x5"]);
+        let error = device.retire(&intent).expect_err("they are not destroyed");
+        assert!(matches!(&error.fault, Fault::WriteProtected(what) if what.contains("let its keys go")), "{error}");
+        assert_eq!(code(&error), "CKR_GENERAL_ERROR");
+        bench.now(&[]);
+        assert_eq!(bench.hmac(device.as_mut()).expect("they are there"), bench.right);
+    });
+}
+
+#[test]
+fn a_token_that_takes_no_key_is_told_from_one_that_is_not_there() {
+    on_a_token(this_test!(), |bench| {
+        let provision = |rule: &str| {
+            bench.now(&[rule]);
+            let pins = Pins::with(USER_PIN);
+            let mut device = open(&bench.faulty.uri("payroll").parse().unwrap(), None, &pins).expect("it opens");
+            device.provision(&Intent::random()).expect_err(rule)
+        };
+        for code_sent in ["0x5", "0x6", "0x30", "0x31", "0xe2", "0xb5"] {
+            let error = provision(&format!("C_GenerateKey * return {code_sent}"));
+            assert!(matches!(error.fault, Fault::WriteProtected(_)), "{code_sent}: {error}");
+            assert_eq!(number(&error), code_sent);
+        }
+        let error = provision("C_GenerateKey * return 0xe0");
+        assert!(matches!(error.fault, Fault::Unreachable(_)), "{error}");
+    });
+}
+
 // Time.
 
 #[test]

@@ -102,7 +102,7 @@ pub fn plain(source: Error) -> DeviceError {
             Fault::Missing(format!("the token does not do what it was asked for ({call})"))
         }
         RvError::TokenWriteProtected | RvError::SessionReadOnly => {
-            Fault::Missing(format!("the token is write-protected ({call})"))
+            Fault::WriteProtected(format!("the token is write-protected ({call})"))
         }
         _ => Fault::Failed(format!("the token refused {call}")),
     };

@@ -9,6 +9,8 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use serde::{Deserialize, Serialize};
 
+use cryptoki_sys as sys;
+
 use super::session::Session;
 use super::token::Found;
 use super::{error, unwrap_template};
@@ -100,6 +102,24 @@ pub fn make(session: &Session, role: Role, id: Hex<16>) -> Result<(), DeviceErro
         }
     }
     generate(&template).map_err(error::plain)
+}
+
+/// What it means that a key could not be made or destroyed (`what` says which), after all that may help was tried. A token
+/// that keeps its keys in files has no better word for files that may not be written than these.
+pub fn not_written(error: DeviceError, token: &Found, what: &str) -> DeviceError {
+    let says_little = [
+        sys::CKR_GENERAL_ERROR,
+        sys::CKR_FUNCTION_FAILED,
+        sys::CKR_DEVICE_ERROR,
+        sys::CKR_DEVICE_MEMORY,
+        sys::CKR_TOKEN_WRITE_PROTECTED,
+        sys::CKR_SESSION_READ_ONLY,
+    ];
+    if !error.code.as_ref().is_some_and(|code| says_little.contains(&code.value)) {
+        return error;
+    }
+    let why = "it is write-protected or full, or this user may not write its files";
+    DeviceError { fault: Fault::WriteProtected(format!("{} does not {what}: {why}", token.name())), ..error }
 }
 
 /// CKA_COPYABLE, CKA_DESTROYABLE and CKA_TRUSTED are left out: each is refused by some token.

@@ -83,6 +83,7 @@ pub fn cure(error: &DeviceError) -> Cure {
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
         | Fault::Missing(_)
+        | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }
         | Fault::OtherSecret { .. }
         | Fault::Damaged(_) => Cure::Nothing,
