@@ -1,7 +1,8 @@
 //! One thread owns the device; callers send it messages and wait with a deadline.
 //!
 //! A library that hangs (a network HSM gone, a module in a loop) then fails the call instead of the program. A PIN is
-//! asked for on the *caller's* thread, and the time that a person takes to type it does not count.
+//! asked for on the *caller's* thread, and the time that a person takes to type it does not count, be it at the terminal or
+//! on the device's own keys.
 //!
 //! Two ways to use it: [`spawn`] keeps the device open for many calls, a message each; [`once`] is for one piece of work
 //! (a `derive`), done whole on the device's thread: each message costs a change of threads, which on a fast token is
@@ -20,14 +21,25 @@ use crate::wrap::WrappedSecret;
 /// How long a device may take for one call. Making a key on a slow TPM takes up to ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A PIN source as the device's thread sees it: it may be sent there.
-pub type SentPins = Box<dyn PinSource + Send>;
+/// A PIN source as the device's thread sees it.
+pub trait Caller: PinSource {
+    /// The deadline stands still from now until [`Caller::has_typed`]: a person types a PIN on the device's own keys.
+    fn is_typing(&self);
+
+    fn has_typed(&self);
+}
+
+/// The same: it may be sent there.
+pub type SentPins = Box<dyn Caller + Send>;
 
 type Job = Box<dyn FnOnce(&mut dyn Device) -> Answer + Send>;
 
-/// What the device's thread tells the caller: that it needs a PIN, or what came of a piece of work.
+/// What the device's thread tells the caller: that it needs a PIN, that somebody types one on the device, or what came of a
+/// piece of work.
 enum News<T> {
     PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
+    Typing,
+    Typed,
     Done(T),
 }
 
@@ -105,13 +117,20 @@ fn start(body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>,
 /// where the thread is gone.
 fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -> Result<T, DeviceError> {
     let mut left = deadline;
+    let mut is_typing = false;
     loop {
         let start = Instant::now();
-        match news.recv_timeout(left) {
-            Ok(News::PinNeeded(request, reply)) => {
-                left = left.saturating_sub(start.elapsed());
-                drop(reply.send(pins.pin(&request)));
-            }
+        let heard = match is_typing {
+            true => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => news.recv_timeout(left),
+        };
+        if !is_typing {
+            left = left.saturating_sub(start.elapsed());
+        }
+        match heard {
+            Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
+            Ok(News::Typing) => is_typing = true,
+            Ok(News::Typed) => is_typing = false,
             Ok(News::Done(done)) => return Ok(done),
             Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
             Err(RecvTimeoutError::Disconnected) => {
@@ -243,6 +262,17 @@ impl<T> PinSource for Asker<T> {
 
     fn may_use_last_try(&self) -> bool {
         self.last_try
+    }
+}
+
+impl<T> Caller for Asker<T> {
+    fn is_typing(&self) {
+        // A caller that is gone has no deadline.
+        drop(self.news.send(News::Typing));
+    }
+
+    fn has_typed(&self) {
+        drop(self.news.send(News::Typed));
     }
 }
 

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod deadline;
 mod guarded;
 mod pkcs11;
 mod tpm;

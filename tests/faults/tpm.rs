@@ -1,7 +1,6 @@
 //! A TPM that is busy, forgets, locks, fails, or is not heard; and a bus that changes what passes.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use strongroom::device::{Device, DeviceError, Fault, Intent, Key, NoPin, PinSource, Protection, Root, Seal};
 use strongroom::secret::Kek;
@@ -12,14 +11,14 @@ use crate::{Pins, code, hmac, pin, pinned};
 
 const READ_PUBLIC: u32 = 0x173;
 const START_AUTH_SESSION: u32 = 0x176;
-const LOAD: u32 = 0x157;
-const HMAC: u32 = 0x155;
+pub const LOAD: u32 = 0x157;
+pub const HMAC: u32 = 0x155;
 const FLUSH_CONTEXT: u32 = 0x165;
 
 /// What a cold HMAC sends.
 const COLD: [u32; 6] = [READ_PUBLIC, START_AUTH_SESSION, LOAD, HMAC, FLUSH_CONTEXT, FLUSH_CONTEXT];
 /// How often the library sends a command that is answered by RETRY and the like, all in all.
-const BY_THE_LIBRARY: usize = 5;
+pub const BY_THE_LIBRARY: usize = 5;
 
 /// A TPM with a root, and a seal in it that `guard` guards (none: nothing).
 fn with_seal(guard: Option<&str>) -> (Swtpm, Root, Seal) {
@@ -54,7 +53,7 @@ fn failures(swtpm: &Swtpm) -> String {
 }
 
 /// Answers `code` to the first `times` commands that are `which`.
-fn busy(which: u32, code: u32, times: usize) -> impl FnMut(&Command<'_>) -> Act + Send + 'static {
+pub fn busy(which: u32, code: u32, times: usize) -> impl FnMut(&Command<'_>) -> Act + Send + 'static {
     move |command| match command.code == which && command.nth_of_code <= times {
         true => Act::Answer(code),
         false => Act::Pass,
@@ -103,19 +102,6 @@ fn a_moment_costs_no_try() {
     assert_eq!((pins.asked.get(), bus.count(HMAC), bus.count(LOAD)), (1, BY_THE_LIBRARY + 2, 1));
     nothing_loaded(&swtpm);
     assert_eq!(failures(&swtpm), "0");
-}
-
-#[test]
-fn waiting_has_an_end() {
-    let (swtpm, root, seal) = with_seal(None);
-    let bus = Meddler::start(&swtpm, busy(HMAC, RETRY, usize::MAX));
-    let error = cold(&bus.uri(), &root, &seal, &NoPin).expect_err("it stays busy");
-    assert_eq!(error.fault, Fault::Busy("the TPM is busy with itself".to_owned()));
-    assert_eq!(code(&error), "TPM_RC_RETRY");
-    // Pauses of 20 milliseconds to a second make at most 15 rounds in 10 seconds.
-    let sent = bus.count(HMAC);
-    assert!(sent.is_multiple_of(BY_THE_LIBRARY) && (1..=15).contains(&(sent / BY_THE_LIBRARY)), "{sent} times sent");
-    nothing_loaded(&swtpm);
 }
 
 // No.
@@ -314,22 +300,4 @@ fn a_power_cycle_between_two_commands_changes_nothing() {
     }
     println!("{cycles} power cycles");
     assert!(cycles > 40, "{cycles}");
-}
-
-// Time.
-
-/// A TPM that takes a command and never answers: the caller has an error when the deadline is over.
-#[test]
-fn a_tpm_that_hangs_is_given_up() {
-    let (swtpm, root, seal) = with_seal(None);
-    let bus = Meddler::start(&swtpm, |command| if command.code == HMAC { Act::Hang } else { Act::Pass });
-    let start = Instant::now();
-    let mut device = pinned(&bus.uri(), &root, &NoPin);
-    let error = hmac(device.as_mut(), &seal.use_part).expect_err("it hangs");
-    assert_eq!(error.fault, Fault::TimedOut { seconds: 30 });
-    assert!(start.elapsed().as_secs() >= 30);
-    let later = hmac(device.as_mut(), &seal.use_part).expect_err("it is given up");
-    assert!(matches!(later.fault, Fault::Unreachable(_)), "{later}");
-    drop(device);
-    assert_eq!(bus.count(HMAC), 1);
 }

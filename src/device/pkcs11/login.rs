@@ -8,7 +8,8 @@ use super::error;
 use super::module::Module;
 use super::session::Session;
 use super::token::Found;
-use crate::device::{DeviceError, Fault, Kind, PinRequest, PinSource};
+use crate::device::thread::Caller;
+use crate::device::{DeviceError, Fault, Kind, PinRequest};
 use crate::secret::Pin;
 
 /// A session that is logged in.
@@ -36,7 +37,7 @@ impl<E: Into<DeviceError>> From<E> for Refused {
 ///
 /// The token is looked at again first: it must still be the same one, and must not be locked or down to its last try
 /// ([`Fault::LockedOut`], [`Fault::LastTry`]).
-pub fn log_in(module: &Module, found: &Found, pins: &dyn PinSource, known: Option<&Pin>) -> Result<LoggedIn, Refused> {
+pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&Pin>) -> Result<LoggedIn, Refused> {
     let now = found.fresh(module)?;
     if now.identity != found.identity {
         return Err(Fault::NotThisDevice(format!("{} was exchanged for another", found.name())).into());
@@ -49,7 +50,10 @@ pub fn log_in(module: &Module, found: &Found, pins: &dyn PinSource, known: Optio
     let tries_left = now.tries().left;
     may_try(now.name(), tries_left, pins.may_use_last_try())?;
     let (sent, pin) = if now.has_pin_pad() {
-        (session.calls().login(UserType::User, None), None)
+        pins.is_typing();
+        let sent = session.calls().login(UserType::User, None);
+        pins.has_typed();
+        (sent, None)
     } else {
         let pin = match known {
             Some(known) => known.duplicate(),

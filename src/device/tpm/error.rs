@@ -179,6 +179,9 @@ pub fn told(error: Error) -> DeviceError {
             Fault::Failed("the TPM's answer was changed on its way".to_owned())
         }
         (0, OBJECT_MEMORY..=OBJECT_HANDLES) => Fault::Busy("other programs hold all of the TPM's slots".to_owned()),
+        (0, REFERENCE_H0..=REFERENCE_S6) => {
+            Fault::Unreachable("the TPM was restarted: what was loaded is gone".to_owned())
+        }
         (0, YIELDED | TESTING | RETRY) => Fault::Busy("the TPM is busy with itself".to_owned()),
         (0, NV_RATE | NV_UNAVAILABLE) => Fault::Busy("the TPM takes no writes just now".to_owned()),
         (0, LOCKOUT) => Fault::LockedOut { device: super::DEVICE.to_owned(), wait_seconds: None },
@@ -231,7 +234,6 @@ pub fn cure(error: &DeviceError) -> Cure {
     match answer(error) {
         Some(YIELDED | TESTING | RETRY | NV_RATE | NV_UNAVAILABLE) => Cure::Wait,
         Some(OBJECT_MEMORY..=OBJECT_HANDLES) => Cure::MakeRoom,
-        Some(REFERENCE_H0..=REFERENCE_S6) => Cure::Reconnect,
         _ if matches!(error.fault, Fault::Unreachable(_)) => Cure::Reconnect,
         None if error.code.is_some() => Cure::Close,
         Some(_) | None => Cure::Nothing,
