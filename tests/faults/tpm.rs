@@ -86,10 +86,11 @@ fn a_longer_moment_is_waited_for() {
             bus.decide(busy(which, code, times));
             cold(&bus.uri(), &root, &seal, &NoPin).expect("an HMAC");
             let sent = bus.commands();
-            assert_eq!(sent.len(), COLD.len() + times, "{which:#x}: {sent:x?}");
+            // A flush has two seconds only, which a busy machine may take for itself; then another one does its work.
+            assert!(which == FLUSH_CONTEXT || sent.len() == COLD.len() + times, "{which:#x}: {sent:x?}");
+            nothing_loaded(&swtpm);
         }
     }
-    nothing_loaded(&swtpm);
 }
 
 /// It was not begun, so no try was counted: it is sent again with a PIN too, and nobody is asked twice.
