@@ -126,11 +126,22 @@ pub fn write_new(path: &Path, content: &[u8]) -> Result<Shortcomings, FileError>
         Errno::EXIST => FileError::Exists(path.to_owned()),
         error => FileError::io("can't give its name to", path)(error),
     })?;
-    let mode = file.file.metadata().map_err(FileError::std("can't look at", path))?.mode();
-    Ok(Shortcomings {
-        no_mode: mode & 0o7777 != PRIVATE.bits(),
-        no_directory_sync: rustix::fs::fsync(&opened).is_err(),
+    settle(&file.file, &opened, path).inspect_err(|_| {
+        // It has its name, and may not keep it: whoever is told of a failure finds no file either.
+        let _ = rustix::fs::unlinkat(&opened, &name, AtFlags::empty());
     })
+}
+
+/// Makes the name of a file in `directory` durable, and looks at what could not be done.
+fn settle(file: &File, directory: &OwnedFd, path: &Path) -> Result<Shortcomings, FileError> {
+    let mode = file.metadata().map_err(FileError::std("can't look at", path))?.mode();
+    let no_directory_sync = match rustix::fs::fsync(directory) {
+        Ok(()) => false,
+        // It has no such thing. Any other error is one: the disk failed, or is full.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::BADF) => true,
+        Err(error) => return Err(FileError::io("can't sync the directory of", path)(error)),
+    };
+    Ok(Shortcomings { no_mode: mode & 0o7777 != PRIVATE.bits(), no_directory_sync })
 }
 
 /// A file that has no name yet, or a hidden one; the hidden name goes away with it unless it is published.
