@@ -208,6 +208,13 @@ fn tell_shortcomings(shortcomings: Shortcomings, tell: &mut Tell<'_>) {
     }
 }
 
+/// Makes a backup durable that this run found, before the ring relies on it: a copy may never have been synced, and a run
+/// that was killed may not have come to it.
+fn secure(path: &Path, tell: &mut Tell<'_>) -> Result<(), Error> {
+    tell_shortcomings(crate::durable::secure(path)?, tell);
+    Ok(())
+}
+
 /// The record of a backup that was opened, not proved yet.
 fn record_of(path: &Path, file: &[u8], contents: &Contents, work_factor: u8) -> BackupRecord {
     BackupRecord {

@@ -126,22 +126,42 @@ pub fn write_new(path: &Path, content: &[u8]) -> Result<Shortcomings, FileError>
         Errno::EXIST => FileError::Exists(path.to_owned()),
         error => FileError::io("can't give its name to", path)(error),
     })?;
-    settle(&file.file, &opened, path).inspect_err(|_| {
+    let settled = (|| {
+        let mode = file.file.metadata().map_err(FileError::std("can't look at", path))?.mode();
+        let no_directory_sync = !sync(&opened, path)?;
+        Ok(Shortcomings { no_mode: mode & 0o7777 != PRIVATE.bits(), no_directory_sync })
+    })();
+    settled.inspect_err(|_| {
         // It has its name, and may not keep it: whoever is told of a failure finds no file either.
         let _ = rustix::fs::unlinkat(&opened, &name, AtFlags::empty());
     })
 }
 
-/// Makes the name of a file in `directory` durable, and looks at what could not be done.
-fn settle(file: &File, directory: &OwnedFd, path: &Path) -> Result<Shortcomings, FileError> {
-    let mode = file.metadata().map_err(FileError::std("can't look at", path))?.mode();
-    let no_directory_sync = match rustix::fs::fsync(directory) {
-        Ok(()) => false,
-        // It has no such thing. Any other error is one: the disk failed, or is full.
-        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::BADF) => true,
-        Err(error) => return Err(FileError::io("can't sync the directory of", path)(error)),
+/// Makes a file that is there durable, with its name: whoever wrote it may have been cut off, or never have synced it.
+pub fn secure(path: &Path) -> Result<Shortcomings, FileError> {
+    let path = path.canonicalize().map_err(FileError::std("can't look at", path))?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(FileError::io("can't open", &path))?;
+    let content = sync(&file, &path)?;
+    let (directory, _) = split(&path)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let name = match rustix::fs::open(&directory, flags, Mode::empty()) {
+        Ok(opened) => sync(&opened, &path)?,
+        // Who may look up a name need not be allowed to list them.
+        Err(Errno::ACCESS) => false,
+        Err(error) => return Err(FileError::io("can't open", &directory)(error)),
     };
-    Ok(Shortcomings { no_mode: mode & 0o7777 != PRIVATE.bits(), no_directory_sync })
+    Ok(Shortcomings { no_mode: false, no_directory_sync: !content || !name })
+}
+
+/// Syncs the file at `path`, or the directory that it is in. False: the file system can't.
+fn sync(opened: &OwnedFd, path: &Path) -> Result<bool, FileError> {
+    match rustix::fs::fsync(opened) {
+        Ok(()) | Err(Errno::ROFS) => Ok(true),
+        // There is no such call there. Any other error is one: the disk has failed, or is full.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::BADF) => Ok(false),
+        Err(error) => Err(FileError::io("can't sync", path)(error)),
+    }
 }
 
 /// A file that has no name yet, or a hidden one; the hidden name goes away with it unless it is published.
@@ -249,6 +269,17 @@ mod tests {
         assert_eq!(read(&path, 100).unwrap(), b"first");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_made_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("backup");
+        assert!(secure(&path).is_err());
+        std::fs::write(&path, "copied").unwrap();
+        assert_eq!(secure(&path).unwrap(), Shortcomings::default());
+        // A file system that can't sync is told, and no failure.
+        assert!(secure(Path::new("/proc/self/status")).unwrap().no_directory_sync);
     }
 
     #[test]

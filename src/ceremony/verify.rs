@@ -108,6 +108,7 @@ impl Verify {
         locked: &Locked<'_>,
         tell: &mut Tell<'_>,
     ) -> Result<(), Error> {
+        super::secure(&self.path, tell)?;
         let path = record.path.clone();
         let pending = ring.pending().filter(|pending| {
             contents.active == pending.number

@@ -4,7 +4,7 @@ use super::super::crew::Crew;
 use super::super::generate::guarded;
 use super::super::init::{intend, pin_down};
 use super::super::sealing::take_in;
-use super::super::{Error, Step, Tell, now, proof};
+use super::super::{Error, Step, Tell, now, proof, secure};
 use super::{Onto, RestorePlan, found_here, missing, not_in};
 use crate::backup::{Contents, Entry};
 use crate::device::{DeviceUri, PinSources};
@@ -100,6 +100,7 @@ impl RestorePlan {
             ring.term = ring.term.max(self.contents.term);
         }
         ring.last_number = ring.last_number.max(self.contents.last_number);
+        secure(&self.from.path, tell)?;
         self.record.proved = Some(now());
         ring.note_backup(self.record);
         locked.commit(&mut ring)?;
@@ -153,6 +154,7 @@ impl RestorePlan {
             proof::prove_everywhere(generation, &self.contents, &mut crew, tell)?;
         }
         ring.activate(self.contents.active)?;
+        secure(&self.from.path, tell)?;
         self.record.proved = Some(now());
         ring.note_backup(self.record);
 
