@@ -1,7 +1,7 @@
 //! A directory of our own, opened once: names in it can't be redirected from outside.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -32,19 +32,25 @@ impl Directory {
         Ok(Self { opened, path: path.to_owned() })
     }
 
-    /// Makes a directory of mode 0700 where there is none, and makes its name durable.
+    /// Makes a directory of mode 0700 where there is none, and makes its name durable: also where it is there, since the run
+    /// that made it may have been killed before it came to that.
     pub fn create(path: &Path) -> Result<(), FileError> {
-        match rustix::fs::mkdir(path, Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Ok(()),
+        let is_new = match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(Errno::NOENT) => return Err(FileError::MissingDirectory(split(path)?.0)),
             Err(Errno::ROFS) => return Err(FileError::ReadOnly(split(path)?.0)),
             Err(Errno::ACCESS | Errno::PERM) => return Err(FileError::NotWritable(split(path)?.0)),
             Err(error) => return Err(FileError::io("can't make", path)(error)),
-        }
+        };
         // The directory above may be reached through a link: it is the real one whose names are synced.
         let above = split(path)?.0;
-        Self::open(&above.canonicalize().map_err(FileError::std("can't look at", &above))?)?.sync()
+        let above = above.canonicalize().map_err(FileError::std("can't look at", &above))?;
+        match Self::open(&above) {
+            // Whoever set it up for a user who may not list what is beside it has made it long ago.
+            Err(FileError::Io { source, .. }) if !is_new && source.kind() == ErrorKind::PermissionDenied => Ok(()),
+            opened => opened?.sync(),
+        }
     }
 
     pub fn path(&self) -> &Path {
