@@ -1,6 +1,7 @@
 //! Verify: a drill. Opens a backup and shows what it is worth: against the device, where this server holds the same
 //! generations; by itself, where not.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use super::crew::{Crew, look_for_one};
 use super::{Error, Place, Step, Tell, absolute, generate, now, open_backup, proof, record_of};
 use crate::backup::{BackupError, Contents, Preamble};
 use crate::device::PinSources;
+use crate::durable::FileError;
 use crate::ring::{BackupRecord, Ring, State};
 use crate::secret::Passphrase;
 use crate::store::{Locked, Store, StoreError};
@@ -160,6 +162,12 @@ fn readable(place: &Place) -> Result<Result<Ring, &'static str>, Error> {
     const NONE: &str = "this server has no ring";
     match Store::check_place(&place.directory) {
         Ok(Some(store)) => Ok(current(&store)?.ok_or(NONE)),
+        // A disk that fails does not say that there is none: a drill would pass without any device.
+        Err(StoreError::File(FileError::Io { doing, path, source }))
+            if source.kind() != ErrorKind::PermissionDenied =>
+        {
+            Err(FileError::Io { doing, path, source }.into())
+        }
         Ok(None) | Err(StoreError::File(_)) => Ok(Err(NONE)),
         Err(StoreError::NotAdministrator(_)) => Ok(Err("only an administrator can use this server's ring")),
         Err(error) => Err(error.into()),
