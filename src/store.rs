@@ -161,11 +161,15 @@ impl Store {
         Ok((!completed).then_some(founding))
     }
 
-    /// Takes the lock; [`StoreError::Busy`] at once where another has it.
+    /// Takes the lock; [`StoreError::Busy`] at once where another has it. What the last holder did is durable from here on:
+    /// it may have been killed after a rename and before its sync, and what is built on that must not be taken back.
     pub fn lock(&self) -> Result<Locked<'_>, StoreError> {
         let lock = self.directory.lock_file(LOCK)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Locked { store: self, lock }),
+            Ok(()) => {
+                self.directory.sync()?;
+                Ok(Locked { store: self, lock })
+            }
             Err(Errno::WOULDBLOCK) => Err(StoreError::Busy(self.path().to_owned())),
             Err(error) => {
                 Err(FileError::Io { doing: "can't lock", path: self.path().join(LOCK), source: error.into() }.into())
