@@ -172,8 +172,9 @@ struct Unnamed<'d> {
 }
 
 impl Unnamed<'_> {
-    /// Gives the file its name, refusing to clobber: by link, by renameat2(RENAME_NOREPLACE), or, where neither is to be
-    /// had (FAT on old kernels), by taking the name with O_EXCL first and renaming over it.
+    /// Gives the file its name, refusing to clobber: by link; where it has a hidden name already, by
+    /// renameat2(RENAME_NOREPLACE), which network file systems lack, by a second name, which FAT lacks, or, where neither is
+    /// to be had, by taking the name with O_EXCL first and renaming over it.
     fn publish(&mut self, name: &str) -> Result<(), Errno> {
         let Some(hidden) = &self.name else {
             let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -181,9 +182,15 @@ impl Unnamed<'_> {
         };
         match rustix::fs::renameat_with(self.directory, hidden, self.directory, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                rustix::fs::openat(self.directory, name, flags, PRIVATE)?;
-                rustix::fs::renameat(self.directory, hidden, self.directory, name)?;
+                match rustix::fs::linkat(self.directory, hidden, self.directory, name, AtFlags::empty()) {
+                    Ok(()) => rustix::fs::unlinkat(self.directory, hidden, AtFlags::empty())?,
+                    Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                        rustix::fs::openat(self.directory, name, flags, PRIVATE)?;
+                        rustix::fs::renameat(self.directory, hidden, self.directory, name)?;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             other => other?,
         }
