@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -13,6 +14,9 @@ use super::child::{Owned, close_the_rest};
 use super::wait;
 
 const HINT: &str = "run ci/setup";
+/// The pairs of ports that simulators get: 10000 to 31999.
+const FIRST_PORT: u16 = 10_000;
+const PAIRS: u32 = 11_000;
 
 /// A running swtpm. One client at a time: a second one connects and waits until the first is gone.
 pub struct Swtpm {
@@ -169,7 +173,8 @@ pub fn tpm2_tool(tcti: &str, dir: &Path, args: &[&str]) -> Output {
         .unwrap_or_else(|e| panic!("can't run {}: {e}; {HINT}", args[0]))
 }
 
-/// Two neighbouring ports, as TPM simulators have them: commands on the first, control on the second.
+/// Two neighbouring ports, as TPM simulators have them: commands on the first, control on the second. They are below those
+/// that the kernel gives to clients: thousands of short connections leave all of those unusable for a minute.
 ///
 /// They stay reserved while this lives, so parallel tests do not race for them. The sockets are bound and do not listen. At the bind
 /// SO_REUSEADDR is off, so nobody else can have the port; then it is set, so a listener that sets it too (swtpm, and
@@ -182,11 +187,14 @@ pub struct PortPair {
 
 impl PortPair {
     pub fn reserve() -> PortPair {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        // Test binaries that run at the same time begin in different places.
+        let start = std::process::id().wrapping_mul(2_654_435_761) % PAIRS;
         wait::until("two free ports", Duration::from_secs(20), || {
-            let (first, command) = bind(0)?;
-            let control = command.checked_add(1)?;
-            let (second, _) = bind(control)?;
-            Some(PortPair { command, control, _held: [first, second] })
+            let pair = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % PAIRS;
+            let command = FIRST_PORT + 2 * u16::try_from(pair).expect("within the range");
+            let control = command + 1;
+            Some(PortPair { command, control, _held: [bind(command)?, bind(control)?] })
         })
     }
 
@@ -195,16 +203,16 @@ impl PortPair {
     }
 }
 
-/// A socket bound to `port` (0: any free one), with the port that it got.
-fn bind(port: u16) -> Option<(OwnedFd, u16)> {
+/// A socket bound to `port`; none where somebody else has it.
+fn bind(port: u16) -> Option<OwnedFd> {
     let on: libc::c_int = 1;
-    let mut address = libc::sockaddr_in {
+    let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: port.to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
         sin_zero: [0; 8],
     };
-    let mut length = size_of_val(&address) as libc::socklen_t;
+    let length = size_of_val(&address) as libc::socklen_t;
     // SAFETY: the descriptor is checked before it is owned; every pointer is to a live value of the size that is given with it.
     unsafe {
         let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
@@ -218,8 +226,7 @@ fn bind(port: u16) -> Option<(OwnedFd, u16)> {
                 libc::SO_REUSEADDR,
                 (&raw const on).cast(),
                 size_of_val(&on) as libc::socklen_t,
-            ) == 0
-            && libc::getsockname(fd, (&raw mut address).cast(), &mut length) == 0;
-        bound.then(|| (socket, u16::from_be(address.sin_port)))
+            ) == 0;
+        bound.then_some(socket)
     }
 }
