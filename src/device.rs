@@ -3,6 +3,7 @@
 //! [`Device`] is what a TPM 2.0 and a PKCS#11 token both do natively; everything else is plain code over it. Blobs are
 //! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist.
 
+mod counter;
 mod discover;
 mod error;
 mod lock;
@@ -21,6 +22,7 @@ pub mod fuzzing {
 
 use serde::{Deserialize, Serialize};
 
+pub use counter::Counter;
 pub use discover::{Candidate, Probe, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
 pub use pkcs11::{TokenIdentity, WrappingKey};
@@ -58,6 +60,9 @@ pub trait Device {
 
     /// Takes a secret in, and seals it. The new seal is not proved: callers compare its id.
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError>;
+
+    /// What counts for the log; none: this kind of device keeps no counter.
+    fn counter(&mut self) -> Option<&mut dyn Counter>;
 }
 
 /// Which key an HMAC is under.

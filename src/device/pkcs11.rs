@@ -50,7 +50,9 @@ use uri::Pkcs11Uri;
 
 use super::lock::DeviceLock;
 use super::thread::SentPins;
-use super::{Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Protection, Root, Seal, UsePart};
+use super::{
+    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Protection, Root, Seal, UsePart,
+};
 use crate::bytes::{Base64, Hex};
 use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
@@ -373,6 +375,11 @@ impl Device for Token {
             let (use_key, export_key, session) = token.both_keys()?;
             seal::import(session, use_key, export_key, wrapped, kek)
         })
+    }
+
+    /// PKCS#11 has no object that only counts up: a token's data can be set back.
+    fn counter(&mut self) -> Option<&mut dyn Counter> {
+        None
     }
 }
 

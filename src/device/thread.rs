@@ -12,8 +12,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::{
-    Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource, Protection, Root, Seal,
+    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource, Protection, Root,
+    Seal,
 };
 use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
@@ -44,13 +47,15 @@ enum News<T> {
 }
 
 enum Answer {
-    Opened(Result<(), DeviceError>),
+    /// Whether it has a counter.
+    Opened(Result<bool, DeviceError>),
     Description(Result<Description, DeviceError>),
     Root(Result<Root, DeviceError>),
     Seal(Result<Seal, DeviceError>),
     Mac(Result<Mac, DeviceError>),
     Wrapped(Result<WrappedSecret, DeviceError>),
     Retired(Result<bool, DeviceError>),
+    Count(Result<Option<u64>, DeviceError>),
 }
 
 /// The caller's end.
@@ -60,6 +65,7 @@ pub struct OnThread<'p> {
     thread: Option<thread::JoinHandle<()>>,
     pins: &'p dyn PinSource,
     deadline: Duration,
+    counts: bool,
 }
 
 /// Starts a thread, opens a device on it with `open`, and gives the caller's end.
@@ -75,16 +81,17 @@ pub fn spawn<'p>(
             Ok(device) => device,
             Err(error) => return drop(sender.send(News::Done(Answer::Opened(Err(error))))),
         };
-        if sender.send(News::Done(Answer::Opened(Ok(())))).is_ok() {
+        let counts = device.counter().is_some();
+        if sender.send(News::Done(Answer::Opened(Ok(counts)))).is_ok() {
             for job in inbox {
                 let answer = job(device.as_mut());
                 drop(sender.send(News::Done(answer)));
             }
         }
     })?;
-    let mut caller = OnThread { jobs: Some(jobs), news, thread: Some(thread), pins, deadline: DEADLINE };
+    let mut caller = OnThread { jobs: Some(jobs), news, thread: Some(thread), pins, deadline: DEADLINE, counts: false };
     match caller.wait()? {
-        Answer::Opened(opened) => opened?,
+        Answer::Opened(opened) => caller.counts = opened?,
         _ => return Err(out_of_turn()),
     }
     Ok(caller)
@@ -233,6 +240,29 @@ impl Device for OnThread<'_> {
         let (wrapped, kek, pin) = (wrapped.clone(), kek.duplicate(), owned(protection));
         ask!(self, Seal, |device: &mut dyn Device| device.import(&wrapped, &kek, borrowed(&pin)))
     }
+
+    fn counter(&mut self) -> Option<&mut dyn Counter> {
+        if self.counts { Some(self) } else { None }
+    }
+}
+
+impl Counter for OnThread<'_> {
+    fn read(&mut self, system: Uuid) -> Result<Option<u64>, DeviceError> {
+        ask!(self, Count, |device: &mut dyn Device| counter(device)?.read(system))
+    }
+
+    fn make(&mut self, system: Uuid) -> Result<u64, DeviceError> {
+        let made = ask!(self, Count, |device: &mut dyn Device| counter(device)?.make(system).map(Some));
+        made?.ok_or_else(out_of_turn)
+    }
+
+    fn count_to(&mut self, system: Uuid, value: u64) -> Result<(), DeviceError> {
+        ask!(self, Count, |device: &mut dyn Device| counter(device)?.count_to(system, value).map(|()| None)).map(drop)
+    }
+}
+
+fn counter(device: &mut dyn Device) -> Result<&mut dyn Counter, DeviceError> {
+    device.counter().ok_or_else(|| Fault::Failed("this device keeps no counter".to_owned()).into())
 }
 
 fn owned(protection: Protection<'_>) -> Option<Pin> {
@@ -328,6 +358,9 @@ mod tests {
         }
         fn import(&mut self, _: &WrappedSecret, _: &Kek, _: Protection<'_>) -> Result<Seal, DeviceError> {
             unreachable!()
+        }
+        fn counter(&mut self) -> Option<&mut dyn Counter> {
+            None
         }
     }
 

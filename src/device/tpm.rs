@@ -22,6 +22,7 @@
 //! while one out of a backup is proved.
 
 mod chip;
+mod counter;
 mod describe;
 mod duplicate;
 mod error;
@@ -44,8 +45,8 @@ use super::patience::{FOR_A_CALL, Patience};
 use super::thread::SentPins;
 use super::uri::{Kind, TpmUri};
 use super::{
-    Description, Device, DeviceError, ExportPart, Fault, Guard, Intent, Key, Part, PinRequest, Protection, Root, Seal,
-    UsePart,
+    Counter, Description, Device, DeviceError, ExportPart, Fault, Guard, Intent, Key, Part, PinRequest, Protection,
+    Root, Seal, UsePart,
 };
 use crate::secret::{Kek, Mac, MasterSecret, Pin, SecretBytes};
 use crate::wrap::WrappedSecret;
@@ -336,6 +337,10 @@ impl Device for Tpm {
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         let secret = unwrap(wrapped, kek)?;
         self.attempt(|tpm| tpm.seal(Some(&secret), protection, None))
+    }
+
+    fn counter(&mut self) -> Option<&mut dyn Counter> {
+        Some(self)
     }
 }
 

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod counter;
 mod crossing;
 mod pkcs11;
 mod suite;

@@ -403,7 +403,7 @@ fn a_tpm_without_hmac_is_refused_before_anything_is_made() {
 }
 
 /// Somebody on the bus: passes everything, but lets `change` at each command and its answer.
-fn forge(swtpm: &Swtpm, change: fn(&[u8], &mut [u8])) -> PortPair {
+pub fn forge(swtpm: &Swtpm, change: fn(&[u8], &mut [u8])) -> PortPair {
     let ports = PortPair::reserve();
     for (from, to, is_command) in [(ports.command, swtpm.port(), true), (ports.control, swtpm.port() + 1, false)] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, from)).expect("a reserved port");
