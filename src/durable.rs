@@ -1,10 +1,12 @@
 //! The only place that opens files for writing: whatever is said to be saved has been fsynced, file and directory.
 //!
-//! Two ways in: [`write_new`] makes a file that must not be there yet (a backup), [`Directory::replace`] puts a new
+//! Three ways in: [`write_new`] makes a file that must not be there yet (a backup), [`Directory::replace`] puts a new
 //! content in place of an old one in one step (the ring; and man pages, which everybody may read). Both leave either the
-//! old state or the new one, whole.
+//! old state or the new one, whole. [`Directory::growing`] is for a file that is only ever added to (the log): a crash
+//! leaves what was there, and at most a part of what was added.
 
 mod directory;
+mod growing;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,6 +18,7 @@ use rustix::fs::{Access, Advice, AtFlags, Mode, OFlags, RenameFlags, StatVfsMoun
 use rustix::io::Errno;
 
 pub use directory::Directory;
+pub use growing::Growing;
 
 /// Mode of all that is kept: the owner's alone.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -6,6 +6,7 @@
 //! lock               held by whoever changes something; empty
 //! history/           copies of the last rings, by their commit number; the one that serves is among them
 //! refused.json       which PIN sources were refused
+//! audit.log          what was done, and what was refused: only ever added to
 //! replaced/          other systems' rings that `restore --replace` put aside
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! complete, so there is never a moment without the old one or the new one.
 
 mod history;
+mod log;
 
 use std::fs::Metadata;
 use std::os::fd::OwnedFd;
@@ -24,6 +26,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 pub use history::Current;
+pub use log::MAX_LOG;
 
 use crate::durable::{Directory, FileError};
 use crate::refusals::Refusals;

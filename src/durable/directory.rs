@@ -5,9 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::growing::Growing;
 use super::{FileError, PRIVATE, read_opened, split};
 
 /// Mode of what holds nothing of ours.
@@ -77,17 +78,56 @@ impl Directory {
         limit: u64,
         check: impl FnOnce(&Path, &std::fs::Metadata) -> Result<(), FileError>,
     ) -> Result<Option<Vec<u8>>, FileError> {
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
         let path = self.path.join(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let opened = match rustix::fs::openat(&self.opened, name, flags, Mode::empty()) {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(FileError::NotRegular(path)),
-            Err(error) => return Err(FileError::io("can't open", &path)(error)),
-        };
-        let file = File::from(opened);
         check(&path, &file.metadata().map_err(FileError::std("can't look at", &path))?)?;
         read_opened(file.into(), &path, limit).map(Some)
+    }
+
+    /// The same of a file that is only ever added to: an addition that is going on is waited for.
+    pub fn read_settled(
+        &self,
+        name: &str,
+        limit: u64,
+        check: impl FnOnce(&Path, &std::fs::Metadata) -> Result<(), FileError>,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        let path = self.path.join(name);
+        check(&path, &file.metadata().map_err(FileError::std("can't look at", &path))?)?;
+        flock(&file, FlockOperation::LockShared).map_err(FileError::io("can't lock", &path))?;
+        read_opened(file.into(), &path, limit).map(Some)
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<File>, FileError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match rustix::fs::openat(&self.opened, name, flags, Mode::empty()) {
+            Ok(opened) => Ok(Some(opened.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP) => Err(FileError::NotRegular(path)),
+            Err(error) => Err(FileError::io("can't open", &path)(error)),
+        }
+    }
+
+    /// Opens (and makes, mode 0600) a file that is only ever added to; others who add to it or read it whole wait until it
+    /// is let go of. `check` sees its metadata first.
+    pub fn growing(
+        &self,
+        name: &str,
+        check: impl FnOnce(&Path, &std::fs::Metadata) -> Result<(), FileError>,
+    ) -> Result<Growing<'_>, FileError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = match rustix::fs::openat(&self.opened, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => rustix::fs::openat(&self.opened, name, flags | OFlags::CREATE, PRIVATE),
+            opened => opened,
+        };
+        let opened = opened.map_err(|error| match error {
+            Errno::LOOP => FileError::NotRegular(path.clone()),
+            Errno::ROFS => FileError::ReadOnly(path.clone()),
+            error => FileError::io("can't open", &path)(error),
+        })?;
+        Growing::lock(self, opened.into(), path, check)
     }
 
     /// Puts `content` in place of the file `name`, in one step. Callers hold a lock: the temporary name is fixed, so that
