@@ -34,6 +34,8 @@ pub enum Purpose {
     Key,
     /// A fresh proof that two places hold the same secret; the label is 32 random bytes in hex.
     Proof,
+    /// The key that vouches for entries of the log: 32 bytes, empty label.
+    Audit,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Purpose::GenerationId => "generation-id",
             Purpose::Key => "key",
             Purpose::Proof => "proof",
+            Purpose::Audit => "audit",
         }
     }
 }
@@ -159,6 +162,11 @@ impl<'a> Source<'a> {
     pub fn proof(&mut self, challenge: &[u8; KEY_BYTES]) -> Result<Mac, DeviceError> {
         let answer = self.expand(Purpose::Proof, &hex::encode(challenge), KEY_BYTES as u16)?;
         Ok(Mac::new(SecretBytes::copy_of(answer.expose_secret())))
+    }
+
+    /// The key that vouches for entries of the log.
+    pub fn audit_key(&mut self) -> Result<DerivedKey, DeviceError> {
+        self.expand(Purpose::Audit, "", KEY_BYTES as u16)
     }
 
     fn expand(&mut self, purpose: Purpose, label: &str, length: u16) -> Result<DerivedKey, DeviceError> {

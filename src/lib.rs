@@ -28,15 +28,16 @@
 //! # Where to start reading
 //!
 //! 1. [`device`]: the one joint. [`device::Device`] has seven methods, each one thing that both kinds of hardware do
-//!    natively. Everything else is plain code over it, and [`device::open`] alone knows which kinds there are.
+//!    natively, and an eighth that gives its [`device::Counter`], which only a TPM has. Everything else is plain code over it, and [`device::open`] alone knows which kinds there are.
 //! 2. [`mod@derive`]: what a key is, in twenty lines. All that Strongroom asks a device for in daily use is HMAC-SHA-256.
 //! 3. [`ring`]: the state and its rules. It touches nothing: no file, no device, no clock.
 //! 4. [`backup`] and [`wrap`]: the formats. `docs/backup-format.md` is their full text.
 //! 5. [`ceremony`]: make, back up, re-open, prove, and only then commit. What is old goes last.
 //! 6. [`store`] and [`durable`]: how a commit becomes a rename, and what is synced when.
-//! 7. [`secret`]: secrets as types. `grep expose_secret` finds every place that touches one.
+//! 7. [`audit`]: what is written down of all that, and why nobody can take it back. `docs/audit-log.md`.
+//! 8. [`secret`]: secrets as types. `grep expose_secret` finds every place that touches one.
 //!
-//! Arrows point one way: ceremonies use ring, store, backup, derive and device; these use secret and durable. Only `device`
+//! Arrows point one way: ceremonies use audit, ring, store, backup, derive and device; these use secret and durable. Only `device`
 //! knows device crates, only [`durable`] opens files for writing, and nothing in this library prompts or prints.
 //!
 //! # An example without a device
@@ -68,6 +69,7 @@
 //! nothing: what needs that is format 2. The Rust API is not part of this promise yet.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod backup;
 pub mod bytes;
 pub mod ceremony;

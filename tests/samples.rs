@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use strongroom::audit::Chain;
+use strongroom::audit::verify::{Counted, Findings, Keys, Reading, State as Count, judge};
 use strongroom::backup::{self, Contents};
 use strongroom::bytes::{base64, hex};
 use strongroom::derive::{Label, Length, Source};
@@ -70,6 +72,36 @@ fn version_1_holds_its_secrets() {
     let long = Source::on_host(&secret).key(&Label::new("disk/data").unwrap(), Length::new(64).unwrap()).unwrap();
     let expected = "AWrLklgPnL4x7gh+g1HZvML1h889CoCrJORXezoFYgkUSRIJNt7bsihNYw+uMtB6L0uLVo4bLEwjZxpqto4MOg==";
     assert_eq!(base64(long.expose_secret()), expected);
+}
+
+/// A log, judged with the secrets of `backup-v1.txt`, and a TPM that has counted 4.
+fn judged(log: &[u8]) -> Findings {
+    let (contents, _) = opened();
+    let keys: Keys = contents
+        .generations
+        .iter()
+        .map(|entry| {
+            let secret = entry.secret().unwrap(&contents.kek).unwrap_or_else(|error| panic!("{error}"));
+            (entry.id, Some(Source::on_host(&secret).audit_key().unwrap()))
+        })
+        .collect();
+    let fingerprint = "SHA256:3310721a16c26993882c4fce9d2d2b2b358133e4abf4f01f40530025fb551b1a".to_owned();
+    let reading = Reading { device: "tpm1".to_owned(), fingerprint, counted: Counted::Value(4) };
+    judge(&Chain::read(log), &keys, &[reading])
+}
+
+#[test]
+fn a_log_of_version_1_is_vouched_for() {
+    let log = sample("audit-v1.log");
+    let findings = judged(&log);
+    assert_eq!((findings.entries, findings.vouched, &findings.broken), (9, Some(9), &None));
+    assert_eq!(findings.counters[0].state, Count::Witness { n: 9, value: 4 });
+    assert!(findings.open.is_empty() && findings.unknown.is_empty());
+    assert_eq!(findings.pieces.iter().map(|piece| (piece.line, piece.bytes)).collect::<Vec<_>>(), [(8, 17)]);
+    let chain = Chain::read(&log);
+    let printed: Vec<Vec<u8>> = chain.links.iter().map(|link| link.entry.print()).collect();
+    let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').filter(|line| line.len() > 17).collect();
+    assert_eq!(printed, lines, "what is read prints the same");
 }
 
 /// The bytes of a sample.
@@ -203,6 +235,22 @@ const NOTHING: &str = "nothing";
 /// Files that can't be right, and what is said of each. A text that ends in ` ...` only begins so: the rest is a list that
 /// grows.
 const BAD: &[(&str, &str)] = &[
+    ("audit-changed.log", "line 4: it does not follow the line before: that one was changed, or this one"),
+    ("audit-doubled.log", "line 4: it is entry 3, where entry 4 belongs: entries were dropped, put in, or moved"),
+    ("audit-dropped.log", "line 3: it is entry 4, where entry 3 belongs: entries were dropped, put in, or moved"),
+    ("audit-format.log", "line 10: the line is no entry: it has format 2, this version reads 1"),
+    (
+        "audit-more.log",
+        "line 10: the line is no entry: unknown field `more`, expected one of `device`, `value`, `first` at line 1 column 440",
+    ),
+    ("audit-moved.log", "line 3: it is entry 4, where entry 3 belongs: entries were dropped, put in, or moved"),
+    ("audit-piece.log", "line 8: the line is no entry: EOF while parsing an object at line 1 column 17"),
+    ("audit-shape.log", "line 10: the line is no entry: an outcome says how it ended"),
+    ("audit-spelling.log", "line 10: the line is no entry: it is spelled in another way than entries are"),
+    (
+        "audit-tag.log",
+        "line 10: its tag is not that of generation a93b-9cbf-4a47-c91f: it was changed, or it was not written by whoever has the secret",
+    ),
     ("backup-blank.txt", "the file is empty"),
     ("backup-body.txt", "the backup is damaged: its encrypted part was changed or cut off"),
     ("backup-cut-early.txt", "the backup is damaged: it has no encrypted part"),
@@ -279,6 +327,7 @@ fn what_can_not_be_right_is_refused_for_the_same_reason_for_ever() {
         let kind = name.split('-').next().unwrap();
         let said = match kind {
             "ring" => Ring::parse(&file).map(|_| ()).map_err(|error| error.to_string()),
+            "audit" => judged(&file).broken.map_or(Ok(()), |found| Err(format!("line {}: {}", found.line, found.why))),
             "refused" => Refusals::parse(&file).map_or(Err(NOTHING.to_owned()), |_| Ok(())),
             // As `verify` does on a machine without a ring.
             "backup" => backup::open(&file, &normalized(PASSPHRASE.as_bytes()).unwrap())
