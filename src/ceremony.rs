@@ -14,6 +14,7 @@ mod device_repair;
 mod generate;
 mod init;
 mod proof;
+mod record;
 mod recover;
 mod restore;
 mod sealing;
@@ -36,6 +37,7 @@ pub use restore::{Restore, RestoreOptions, RestorePlan};
 pub use steps::{Plan, Statement, Step};
 pub use verify::{Verdict, Verify};
 
+use crate::audit::{AuditError, Record};
 use crate::backup::{BackupError, Contents};
 use crate::derive::{GenerationId, Source};
 use crate::device::{self, Device, DeviceError, DeviceUri, Key, NoPin, PinSource, Root};
@@ -53,6 +55,8 @@ pub type Tell<'t> = dyn FnMut(Step) + 't;
 pub struct Place {
     pub directory: PathBuf,
     pub host: String,
+    /// What this run writes into the log.
+    pub record: Record,
 }
 
 /// What the admin said of a new backup: given to an execution once the plan was agreed to.
@@ -70,6 +74,8 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Audit(AuditError),
     #[error(transparent)]
     Ring(#[from] RingError),
     #[error(transparent)]
@@ -179,6 +185,11 @@ fn only_master(ring: &Ring) -> Result<(), Error> {
             Err(Error::NotMaster { system: ring.system.name.clone(), master: ring.master.clone() })
         }
     }
+}
+
+/// The generations of a ring that are, or were, active.
+fn ids(ring: &Ring) -> Vec<GenerationId> {
+    ring.usable().map(|generation| generation.id).collect()
 }
 
 /// This moment, to the second.

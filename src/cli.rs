@@ -20,7 +20,7 @@ Exit codes:
   8    the device won't: locked out, policy not met, not the device that made the seal; a person must act
   130  interrupted
 
-Documentation: README.md, docs/backup-format.md, docs/threat-model.md";
+Documentation: README.md, docs/backup-format.md, docs/audit-log.md, docs/threat-model.md";
 
 #[derive(Parser)]
 #[command(name = "strongroom", version, max_term_width = 100, after_long_help = EXIT_CODES)]
@@ -199,6 +199,9 @@ pub struct Restore {
     /// Replace the ring that is here: another system's, or one on a device that is gone
     #[arg(long)]
     pub replace: bool,
+    /// Go on where the log of ceremonies can't be written; the journal is told
+    #[arg(long)]
+    pub no_audit: bool,
     /// On a ring of the same system: make the backup's active generation the active one
     #[arg(long)]
     pub activate: bool,

@@ -14,30 +14,41 @@ mod verify;
 
 use std::path::PathBuf;
 
+use strongroom::audit::{Record, What};
 use strongroom::ceremony::Place;
 use strongroom::store::DEFAULT_DIRECTORY;
 
-use crate::cli::{Cli, Command, Device, Global};
-use crate::report::Stop;
+use crate::cli::{Cli, Command, Device};
+use crate::report::{self, Stop};
 use crate::terminal::Terminal;
 
 /// Runs what was asked for.
 pub fn run(cli: Cli, terminal: &Terminal) -> Result<(), Stop> {
-    let place = place(&cli.global);
-    match cli.command {
-        Command::Init(args) => init::run(args, &place, terminal),
-        Command::Generate(args) => generate::run(args, &place, terminal),
-        Command::Backup(args) => backup::run(args, &place, terminal),
-        Command::Verify(args) => verify::run(args, &place, terminal),
-        Command::Restore(args) => restore::run(args, &place, terminal),
-        Command::Recover(args) => recover::run(args, &place, terminal),
-        Command::Status(args) => status::run(&args, &place, terminal),
-        Command::Derive(args) => derive::run(args, &place, terminal),
-        Command::Device(Device::List) => device::list(&place, terminal),
-        Command::Device(Device::Add(args)) => devices::add(args, &place, terminal),
-        Command::Device(Device::Remove(args)) => devices::remove(args, &place, terminal),
-        Command::Device(Device::Repair(args)) => devices::repair(args, &place, terminal),
-        Command::Device(Device::Retry(args)) => devices::retry(&args, &place, terminal),
+    let place = place(&cli);
+    let outcome = perform(cli.command, &place, terminal);
+    if let Err(stop) = &outcome {
+        // Every error of every verb passes here, by the name that it has for scripts.
+        let (id, exit) = report::name(stop);
+        place.record.failed(id, exit.is_notable());
+    }
+    outcome
+}
+
+fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
+    match command {
+        Command::Init(args) => init::run(args, place, terminal),
+        Command::Generate(args) => generate::run(args, place, terminal),
+        Command::Backup(args) => backup::run(args, place, terminal),
+        Command::Verify(args) => verify::run(args, place, terminal),
+        Command::Restore(args) => restore::run(args, place, terminal),
+        Command::Recover(args) => recover::run(args, place, terminal),
+        Command::Status(args) => status::run(&args, place, terminal),
+        Command::Derive(args) => derive::run(args, place, terminal),
+        Command::Device(Device::List) => device::list(place, terminal),
+        Command::Device(Device::Add(args)) => devices::add(args, place, terminal),
+        Command::Device(Device::Remove(args)) => devices::remove(args, place, terminal),
+        Command::Device(Device::Repair(args)) => devices::repair(args, place, terminal),
+        Command::Device(Device::Retry(args)) => devices::retry(&args, place, terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),
@@ -45,19 +56,49 @@ pub fn run(cli: Cli, terminal: &Terminal) -> Result<(), Stop> {
 }
 
 /// `--dir`, `$STRONGROOM_DIR`, `$STATE_DIRECTORY` (systemd; the first of several), else the default.
-fn place(global: &Global) -> Place {
+fn place(cli: &Cli) -> Place {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let systemd = || {
         let value = named("STATE_DIRECTORY")?.into_string().ok()?;
         value.split(':').next().map(PathBuf::from)
     };
-    let directory = global
+    let directory = cli
+        .global
         .dir
         .clone()
         .or_else(|| named("STRONGROOM_DIR").map(PathBuf::from))
         .or_else(systemd)
         .unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY));
-    Place { directory, host: host() }
+    let host = host();
+    let (verb, what) = recorded(&cli.command);
+    // Only a restore: it may be what brings a server back whose disk is full.
+    let goes_on = matches!(&cli.command, Command::Restore(args) if args.no_audit);
+    let record = Record::new(verb, what, &directory, &host, goes_on);
+    Place { directory, host, record }
+}
+
+/// What a verb is called in the log; none: it changes nothing, and is told to the journal only where it was refused.
+fn recorded(command: &Command) -> (&'static str, Option<What>) {
+    let what = match command {
+        Command::Init(_) => What::Init,
+        Command::Generate(_) => What::Generate,
+        Command::Backup(_) => What::Backup,
+        Command::Verify(_) => What::Verify,
+        // A dry run changes nothing; it can be refused, and a passphrase can be wrong, all the same.
+        Command::Restore(_) => What::Restore,
+        Command::Recover(_) => What::Recover,
+        Command::Derive(_) => What::Derive,
+        Command::Device(Device::Add(_)) => What::DeviceAdd,
+        Command::Device(Device::Remove(_)) => What::DeviceRemove,
+        Command::Device(Device::Repair(_)) => What::DeviceRepair,
+        Command::Device(Device::Retry(_)) => What::DeviceRetry,
+        Command::Status(_) => return ("status", None),
+        Command::Device(Device::List) => return ("device list", None),
+        Command::Completions { .. } => return ("completions", None),
+        Command::Man { .. } => return ("man", None),
+        Command::ProbeModule { .. } => return ("probe-module", None),
+    };
+    (what.name(), Some(what))
 }
 
 /// This server's name, as the kernel knows it.

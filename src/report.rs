@@ -35,6 +35,17 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// Whether the log notes it, where nothing had begun: somebody was wrong, not let, or met what should not be. What makes no
+    /// sense, or may work in a minute, is not worth an entry.
+    pub fn is_notable(self) -> bool {
+        match self {
+            Exit::Wrong | Exit::Refused | Exit::Damaged | Exit::Device => true,
+            Exit::Failed | Exit::Usage | Exit::Unreachable | Exit::Warnings | Exit::Interrupted => false,
+        }
+    }
+}
+
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
@@ -87,6 +98,12 @@ macro_rules! through_ceremony {
     )*};
 }
 through_ceremony!(strongroom::store::StoreError, strongroom::durable::FileError, PassphraseError);
+
+/// What a stop is called, for ever, and its exit code.
+pub fn name(stop: &Stop) -> (&'static str, Exit) {
+    let (id, exit, _) = verdict::of(stop);
+    (id, exit)
+}
 
 /// What an error is for scripts and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

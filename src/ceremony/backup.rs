@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::crew::{Crew, look_for_one};
 use super::proof::Target;
-use super::{Answers, Error, Place, Plan, Tell, proof};
+use super::{Answers, Error, Place, Plan, Tell, ids, proof, record};
 use crate::device::PinSources;
 use crate::ring::{BackupRecord, Ring};
 use crate::store::{Store, StoreError};
@@ -47,15 +47,17 @@ impl BackupPlan {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
         let mut ring = store.ring()?;
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
         let mut usable = ring.clone();
         usable.drop_pending();
         let active = ring.active().map(|generation| generation.number);
         let active = active.ok_or_else(|| StoreError::NoRing(self.place.directory.clone()))?;
         let mut crew = Crew::of(&usable, pins);
         let contents = proof::export(&usable, active, &mut crew, answers, &self.place, tell)?;
-        let record = proof::write_and_prove(contents, &self.target, &usable, None, &mut crew, answers, tell)?;
-        ring.note_backup(record.clone());
+        let proved = proof::write_and_prove(contents, &self.target, &usable, None, &mut crew, answers, tell)?;
+        ring.note_backup(proved.clone());
         locked.commit(&mut ring)?;
-        Ok(record)
+        record::done(&self.place, &store, &ring, &ids(&usable), &mut crew, tell)?;
+        Ok(proved)
     }
 }

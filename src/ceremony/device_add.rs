@@ -3,7 +3,7 @@
 use super::crew::{Crew, look_for_one};
 use super::generate::guarded;
 use super::init::{nothing_was_made, pinning};
-use super::{Error, Opened, Place, Plan, Step, Tell, look_at_new, now, sealing};
+use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
 use crate::device::{DeviceUri, Intent, Kind, PinSources, Root};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
 use crate::secret::Pin;
@@ -78,6 +78,7 @@ impl DeviceAddPlan {
         if ring.commit != self.ring.commit {
             return Err(StoreError::Changed.into());
         }
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
         let opened = self.pin_down(&mut ring, &locked, pins, tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
         let mut seals = Vec::new();
@@ -91,6 +92,7 @@ impl DeviceAddPlan {
             ring.put_seal(number, &self.id, seal)?;
         }
         locked.commit(&mut ring)?;
+        record::done(&self.place, &store, &ring, &ids(&ring), &mut crew, tell)?;
         tell(Step::DeviceAdded { device: self.id });
         Ok(ring)
     }

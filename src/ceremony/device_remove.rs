@@ -1,7 +1,7 @@
 //! Device remove: a device that serves no more. What it held is held, and proved, elsewhere first.
 
 use super::crew::{Crew, look_at};
-use super::{Error, Opened, Place, Plan, Step, Tell};
+use super::{Error, Opened, Place, Plan, Step, Tell, ids, record};
 use crate::device::{Kind, PinSources};
 use crate::ring::{DeviceRecord, Ring};
 use crate::store::{Store, StoreError};
@@ -78,6 +78,7 @@ impl DeviceRemovePlan {
         if found.commit != self.ring.commit {
             return Err(StoreError::Changed.into());
         }
+        record::begin(&self.place, &locked, Some(&found), tell)?;
         let id = self.record.id.as_str();
         let held = found.usable().any(|generation| generation.seal_on(id).is_some());
         let mut ring = found;
@@ -92,6 +93,7 @@ impl DeviceRemovePlan {
             }
         }
         locked.commit(&mut ring)?;
+        record::done(&self.place, &store, &ring, &ids(&ring), &mut Crew::of(&ring, pins), tell)?;
         if held && !self.destroys {
             tell(Step::SealsKept { device: id.to_owned() });
         }

@@ -2,8 +2,8 @@
 
 use super::crew::{Crew, look_at};
 use super::generate::guarded;
-use super::{Error, Place, Plan, Step, Tell, sealing};
-use crate::derive::Source;
+use super::{Error, Place, Plan, Step, Tell, record, sealing};
+use crate::derive::{GenerationId, Source};
 use crate::device::{Fault, PinSources};
 use crate::ring::{Generation, Ring};
 use crate::store::{Store, StoreError};
@@ -49,6 +49,7 @@ impl DeviceRepairPlan {
         if ring.commit != self.ring.commit {
             return Err(StoreError::Changed.into());
         }
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
         let id = self.id.as_str();
         let mut crew = Crew::of(&ring, pins);
         let mut good = ring.clone();
@@ -83,6 +84,8 @@ impl DeviceRepairPlan {
             }
             locked.commit(&mut ring)?;
         }
+        let repaired: Vec<GenerationId> = ailing.iter().map(|generation| generation.id).collect();
+        record::done(&self.place, &store, &ring, &repaired, &mut crew, tell)?;
         tell(Step::DeviceRepaired { device: self.id });
         Ok(ring)
     }

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::crew::{Crew, muster};
 use super::proof::Target;
 use super::sealing::take_in;
-use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof};
+use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, record};
 use crate::device::{Key, PinSources, Protection};
-use crate::ring::{DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
+use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
 use crate::secret::{Kek, Pin};
 use crate::store::{Locked, Store, StoreError};
 
@@ -78,6 +78,7 @@ impl GeneratePlan {
         if ring.commit != self.ring.commit {
             return Err(StoreError::Changed.into());
         }
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
         if let Some(number) = ring.drop_pending() {
             locked.commit(&mut ring)?;
             tell(Step::Dropped { number });
@@ -97,7 +98,7 @@ impl GeneratePlan {
             proof::write_and_prove(contents, &self.target, &ring, Some(number), &mut crew, answers, tell)
         });
         match proved {
-            Ok(record) => activate(&mut ring, self.number, record, &locked, tell),
+            Ok(proved) => activate(&mut ring, self.number, proved, &locked, &mut crew, &self.place, tell),
             Err(error) => Err(undo(&mut ring, &locked, error)),
         }
     }
@@ -151,20 +152,23 @@ pub(super) fn guarded(pin: Option<&Pin>) -> Protection<'_> {
     pin.map_or(Protection::None, Protection::Pin)
 }
 
-/// Records the proved backup and makes the generation the active one: one commit.
+/// Notes the proved backup and makes the generation the active one: one commit.
 pub(super) fn activate(
     ring: &mut Ring,
     number: u32,
-    record: crate::ring::BackupRecord,
+    proved: BackupRecord,
     locked: &Locked<'_>,
+    crew: &mut Crew<'_>,
+    place: &Place,
     tell: &mut Tell<'_>,
 ) -> Result<Generation, Error> {
     let mut next = ring.clone();
-    next.note_backup(record);
+    next.note_backup(proved);
     next.activate(number)?;
     locked.commit(&mut next)?;
     *ring = next;
     let generation = ring.generation(number).cloned().ok_or(Error::NoGeneration(number))?;
+    record::done(place, locked.store(), ring, &[generation.id], crew, tell)?;
     tell(Step::GenerationActive { number, id: generation.id });
     Ok(generation)
 }

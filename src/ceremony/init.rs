@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::crew::Crew;
 use super::proof::Target;
-use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof};
+use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, record};
 use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
 use crate::secret::Pin;
@@ -86,6 +86,8 @@ impl InitPlan {
         let store = Store::create(&self.place.directory)?;
         let locked = store.lock()?;
         check_free(&self.place)?;
+        record::begin(&self.place, &locked, None, tell)?;
+        self.place.record.found();
         let is_first = store.founding()?.is_none();
         let intent = intend(&store, &self.uri, None, tell)?;
         let record = DeviceRecord {
@@ -108,7 +110,7 @@ impl InitPlan {
             proof::write_and_prove(contents, &self.target, &ring, Some(FIRST), &mut crew, answers, tell)
         });
         match proved {
-            Ok(record) => generate::activate(&mut ring, FIRST, record, &locked, tell),
+            Ok(proved) => generate::activate(&mut ring, FIRST, proved, &locked, &mut crew, &self.place, tell),
             // The ring stays without its generation: the next init uses the same wrapping keys instead of making more.
             Err(error) => Err(generate::undo(&mut ring, &locked, error)),
         }

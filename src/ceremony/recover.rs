@@ -1,7 +1,7 @@
 //! Recover: puts the last good ring of the history back where `ring.json` was damaged or lost.
 
 use super::crew::{Crew, look_for_one};
-use super::{Error, Place, Plan, Step, Tell};
+use super::{Error, Place, Plan, Step, Tell, ids, record};
 use crate::device::PinSources;
 use crate::ring::Ring;
 use crate::store::{Current, Store, StoreError};
@@ -60,11 +60,16 @@ impl RecoverPlan {
         let locked = store.lock()?;
         let still = matches!((store.current()?, self.damaged), (Current::Damaged(_), true) | (Current::Lost, false));
         let mut ring = store.last_good()?.filter(|found| still && *found == self.ring).ok_or(StoreError::Changed)?;
-        Crew::of(&ring, pins).prove_service(&ring, tell)?;
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
+        // What was committed since may be gone, and with it the generation that vouched last.
+        self.place.record.found();
+        let mut crew = Crew::of(&ring, pins);
+        crew.prove_service(&ring, tell)?;
         if self.damaged {
             tell(Step::RingReplaced { path: locked.put_damaged_aside()?.display().to_string() });
         }
         locked.commit(&mut ring)?;
+        record::done(&self.place, &store, &ring, &ids(&ring), &mut crew, tell)?;
         tell(Step::RingRecovered { commit: ring.commit });
         Ok(ring)
     }

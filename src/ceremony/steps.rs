@@ -56,6 +56,11 @@ pub enum Step {
     Working {
         what: &'static str,
     },
+    /// The log says of an earlier run only that it began: it was cut off.
+    IntentClosed {
+        entry: u64,
+        ceremony: &'static str,
+    },
     /// What an earlier run left unfinished was dropped.
     Dropped {
         number: u32,
@@ -138,6 +143,11 @@ pub enum Step {
     BackupRecorded {
         path: String,
     },
+    /// No counter of the device shows whether the log's end was cut off.
+    NotCounted {
+        device: String,
+        because: String,
+    },
     TargetKeepsNoMode {},
     TargetSyncsNoDirectory {},
     PreambleDiffers {},
@@ -153,6 +163,7 @@ impl Step {
                 | Step::PreambleDiffers {}
                 | Step::PassedOver { .. }
                 | Step::SealsKept { .. }
+                | Step::NotCounted { .. }
         )
     }
 }
@@ -161,6 +172,12 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Working { what } => f.write_str(what),
+            Step::IntentClosed { entry, ceremony } => {
+                write!(f, "{ceremony}, begun in entry {entry} of the log, was cut off; that is written down now")
+            }
+            Step::NotCounted { device, because } => {
+                write!(f, "{device} does not count the log's entries ({because}): the journal is their witness")
+            }
             Step::Dropped { number } => {
                 write!(
                     f,

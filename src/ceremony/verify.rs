@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::crew::{Crew, look_for_one};
-use super::{Error, Place, Step, Tell, absolute, generate, now, open_backup, proof, record_of};
+use super::{Error, Place, Step, Tell, absolute, generate, now, open_backup, proof, record, record_of};
 use crate::backup::{BackupError, Contents, Preamble};
+use crate::derive::GenerationId;
 use crate::device::PinSources;
 use crate::durable::FileError;
 use crate::ring::{BackupRecord, Ring, State};
@@ -76,6 +77,7 @@ impl Verify {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
         let mut ring = current(&store)?.ok_or_else(|| StoreError::NoRing(self.place.directory.clone()))?;
+        record::begin(&self.place, &locked, Some(&ring), tell)?;
         let mut crew = Crew::of(&ring, pins);
         let anywhere = ring.active().or(ring.pending()).cloned().ok_or(Error::NobodyLeft)?;
         let (mut proved, mut whole) = (Vec::new(), Vec::new());
@@ -94,9 +96,9 @@ impl Verify {
                 }
             }
         }
-        let mut record = record_of(&self.path, &file, &contents, self.preamble.work_factor);
-        record.proved = whole.is_empty().then(now);
-        self.conclude(&mut ring, record, &contents, &locked, tell)?;
+        let mut drill = record_of(&self.path, &file, &contents, self.preamble.work_factor);
+        drill.proved = whole.is_empty().then(now);
+        self.conclude(&mut ring, drill, &contents, &locked, &mut crew, tell)?;
         Ok(Verdict { system: contents.system.name, proved, whole, unproved_because: None })
     }
 
@@ -105,13 +107,14 @@ impl Verify {
     fn conclude(
         &self,
         ring: &mut Ring,
-        record: BackupRecord,
+        drill: BackupRecord,
         contents: &Contents,
         locked: &Locked<'_>,
+        crew: &mut Crew<'_>,
         tell: &mut Tell<'_>,
     ) -> Result<(), Error> {
         super::secure(&self.path, tell)?;
-        let path = record.path.clone();
+        let path = drill.path.clone();
         let pending = ring.pending().filter(|pending| {
             contents.active == pending.number
                 && ring
@@ -120,10 +123,12 @@ impl Verify {
                     .all(|generation| contents.generations.iter().any(|entry| entry.id == generation.id))
         });
         match pending.map(|pending| pending.number) {
-            Some(number) => drop(generate::activate(ring, number, record, locked, tell)?),
+            Some(number) => drop(generate::activate(ring, number, drill, locked, crew, &self.place, tell)?),
             None => {
-                ring.note_backup(record);
+                ring.note_backup(drill);
                 locked.commit(ring)?;
+                let generations: Vec<GenerationId> = contents.generations.iter().map(|entry| entry.id).collect();
+                record::done(&self.place, locked.store(), ring, &generations, crew, tell)?;
             }
         }
         tell(Step::BackupRecorded { path });
@@ -138,6 +143,7 @@ impl Verify {
         for entry in &contents.generations {
             tell(Step::GenerationWhole { number: entry.number, id: entry.id });
         }
+        self.place.record.noted(contents.generations.iter().map(|entry| entry.id).collect());
         Ok(Verdict {
             system: contents.system.name.clone(),
             proved: Vec::new(),

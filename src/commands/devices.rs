@@ -57,6 +57,7 @@ pub fn retry(args: &DeviceRetry, place: &Place, terminal: &Terminal) -> Result<(
     let record = ring.device(&args.id).ok_or_else(|| Error::NoSuchDevice(args.id.clone()))?;
     let mut forgotten = 0;
     store.change_refusals(|refusals| forgotten = refusals.forget(&key_of(record)))?;
+    place.record.noted(Vec::new());
     match forgotten {
         0 => terminal.say(&format!("Nothing is remembered of PINs that {} refused.", args.id)),
         _ => terminal.say(&format!("What {} refused is tried again from now on.", args.id)),

@@ -1,5 +1,6 @@
 //! Each error's id, exit code and hint: the one place that says what to do.
 
+use strongroom::audit::AuditError;
 use strongroom::backup::BackupError;
 use strongroom::ceremony::Error;
 use strongroom::derive::InputError;
@@ -57,6 +58,7 @@ fn of_ceremony(error: &Error) -> Verdict {
     match error {
         Error::Store(error) => of_store(error),
         Error::File(error) => of_file(error),
+        Error::Audit(error) => of_audit(error),
         Error::Ring(error) => of_ring(error),
         Error::Passphrase(error) => of_passphrase(error),
         Error::Backup { source, .. } => of_backup(source),
@@ -158,6 +160,27 @@ fn of_store(error: &StoreError) -> Verdict {
         StoreError::Changed => say("ring-changed", Exit::Unreachable, "nothing was changed; run it again"),
         StoreError::Ring { source, .. } => of_ring(source),
         StoreError::File(error) => of_file(error),
+    }
+}
+
+fn of_audit(error: &AuditError) -> Verdict {
+    match error {
+        AuditError::Unwritable(_) => say(
+            "audit-unwritable",
+            Exit::Failed,
+            "nothing was changed, since it could not be written down; make room, or see to the file's rights",
+        ),
+        AuditError::NoEntry(_) => say(
+            "audit-damaged",
+            Exit::Damaged,
+            "`strongroom audit verify` says more; keep the file as evidence, and move it aside: the next entry begins a new one",
+        ),
+        AuditError::Unconcluded(_) => say(
+            "audit-unconcluded",
+            Exit::Failed,
+            "don't run it again: `strongroom status` shows what was changed; make room for the log",
+        ),
+        AuditError::Store(error) => of_store(error),
     }
 }
 

@@ -227,9 +227,10 @@ impl World {
     pub fn all_refused(&self, name: &str, code: i32, lines: &[&str]) {
         // The devices are looked at once, before the first and after the last.
         let each = |line: &&str| {
-            let before = tree::listing(self.dir.path());
+            let (before, log) = (tree::listing(self.dir.path()), tree::log(self.dir.path()));
             let shot = self.run(line);
             tree::same(&before, &tree::listing(self.dir.path()));
+            tree::only_refused(&log, &tree::log(self.dir.path()));
             shot
         };
         let shots: Vec<Shot> = self.unchanged(|| lines.iter().map(each).collect());
@@ -241,9 +242,10 @@ impl World {
 
     /// Runs `act`, and shows that it changed nothing: neither the state nor any backup, nor what stays on the devices.
     pub fn unchanged<T>(&self, act: impl FnOnce() -> T) -> T {
-        let before = self.inventory();
+        let (before, log) = (self.inventory(), tree::log(self.dir.path()));
         let outcome = act();
         tree::same(&before, &self.inventory());
+        tree::only_refused(&log, &tree::log(self.dir.path()));
         outcome
     }
 

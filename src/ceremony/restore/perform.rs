@@ -4,9 +4,10 @@ use super::super::crew::Crew;
 use super::super::generate::guarded;
 use super::super::init::{intend, pin_down};
 use super::super::sealing::take_in;
-use super::super::{Error, Step, Tell, now, proof, secure};
+use super::super::{Error, Step, Tell, now, proof, record, secure};
 use super::{Onto, RestorePlan, found_here, missing, not_in};
 use crate::backup::{Contents, Entry};
+use crate::derive::GenerationId;
 use crate::device::{DeviceUri, PinSources};
 use crate::ring::{Anchor, DeviceRecord, DeviceSeal, Generation, Ring, Role, State};
 use crate::secret::Pin;
@@ -43,6 +44,7 @@ impl RestorePlan {
         if found.as_ref().map(|ring| ring.commit) != self.from.ring.as_ref().map(|ring| ring.commit) {
             return Err(StoreError::Changed.into());
         }
+        record::begin(&self.from.place, &locked, found.as_ref(), tell)?;
         match (found, &self.from.onto) {
             (Some(ring), Onto::Ring(devices)) => {
                 let devices = devices.iter().map(|record| record.id.clone()).collect();
@@ -104,6 +106,7 @@ impl RestorePlan {
         self.record.proved = Some(now());
         ring.note_backup(self.record);
         locked.commit(&mut ring)?;
+        record::done(&self.from.place, locked.store(), &ring, &restored(&self.contents), &mut crew, tell)?;
         if let Some(active) = ring.active() {
             tell(Step::GenerationActive { number: active.number, id: active.id });
         }
@@ -121,6 +124,7 @@ impl RestorePlan {
         tell: &mut Tell<'_>,
     ) -> Result<Ring, Error> {
         let store = locked.store();
+        self.from.place.record.found();
         let is_first = store.founding()?.is_none();
         let last_good = self.from.ruin.as_ref().and_then(|ruin| ruin.last_good.as_ref());
         let intent = intend(store, &uri, former.as_ref().or(last_good), tell)?;
@@ -173,6 +177,7 @@ impl RestorePlan {
             // What it held is in the new ring, or kept aside: its seals are not left lying about.
             locked.forget_history(&ring)?;
         }
+        record::done(&self.from.place, store, &ring, &restored(&self.contents), &mut crew, tell)?;
         if let Some(path) = kept.or(damaged) {
             tell(Step::RingReplaced { path: path.display().to_string() });
         }
@@ -181,6 +186,11 @@ impl RestorePlan {
         }
         Ok(ring)
     }
+}
+
+/// What the log names: every generation of the backup.
+fn restored(contents: &Contents) -> Vec<GenerationId> {
+    contents.generations.iter().map(|entry| entry.id).collect()
 }
 
 /// Takes a generation of the backup into each device of the team, with the PIN that shall guard its seal there.
