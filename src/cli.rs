@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use strongroom::audit::What;
 
 /// Exit codes, at the end of the help.
 const EXIT_CODES: &str = "\
@@ -15,7 +17,7 @@ Exit codes:
   3    the device is unreachable, busy or timed out; a retry may help
   4    wrong passphrase or PIN
   5    refused: not the administrator, not the master, would overwrite, last try, weak passphrase, answered no
-  6    the ring or a backup is damaged
+  6    the ring or a backup is damaged, or the log was tampered with
   7    status --check found a warning
   8    the device won't: locked out, policy not met, not the device that made the seal; a person must act
   130  interrupted
@@ -67,6 +69,8 @@ pub enum Command {
     Derive(Derive),
     #[command(subcommand)]
     Device(Device),
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print a completion script for a shell
     ///
     /// Example: strongroom completions bash > /usr/share/bash-completion/completions/strongroom
@@ -363,6 +367,51 @@ pub struct DeviceRetry {
     /// The device, by its name in the ring
     #[arg(value_name = "DEVICE")]
     pub id: String,
+}
+
+/// The record of ceremonies: who did what, and what was refused
+#[derive(Subcommand)]
+pub enum Audit {
+    Show(AuditShow),
+    Verify(AuditVerify),
+}
+
+/// Show the log's entries; never prompts
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom audit show --last 20
+  strongroom audit show --since 2026-11-01 --what generate
+  strongroom audit show --json | jq 'select(.entry.outcome == \"refused\").entry'")]
+pub struct AuditShow {
+    /// Entries from then on: a day (2026-11-25, UTC) or a moment (2026-11-25T10:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Entries about one thing
+    #[arg(long, value_name = "WHAT", value_parser = what_parser())]
+    pub what: Option<What>,
+    /// The last N of them
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+}
+
+/// Check the log with the devices: whether an entry was changed, dropped, moved or cut off
+///
+/// Says up to which entry the master secret vouches for it, and what shows that nothing was cut off after it: a TPM's counter,
+/// or the copy in the journal. Exit code 6, and the first line that can't be true, where it was tampered with.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom audit verify
+  strongroom audit verify --json | jq .vouched")]
+pub struct AuditVerify {
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+fn what_parser() -> impl TypedValueParser<Value = What> {
+    PossibleValuesParser::new(What::ALL.map(What::name))
+        .map(|name| What::ALL.into_iter().find(|what| what.name() == name).expect("one of them"))
 }
 
 #[derive(Args)]

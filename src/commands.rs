@@ -1,5 +1,6 @@
 //! The commands: words in, a library call, a report out. A verb is a file.
 
+mod audit;
 mod backup;
 mod derive;
 mod device;
@@ -18,7 +19,7 @@ use strongroom::audit::{Record, What};
 use strongroom::ceremony::Place;
 use strongroom::store::DEFAULT_DIRECTORY;
 
-use crate::cli::{Cli, Command, Device};
+use crate::cli::{Audit, Cli, Command, Device};
 use crate::report::{self, Stop};
 use crate::terminal::Terminal;
 
@@ -44,6 +45,8 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Recover(args) => recover::run(args, place, terminal),
         Command::Status(args) => status::run(&args, place, terminal),
         Command::Derive(args) => derive::run(args, place, terminal),
+        Command::Audit(Audit::Show(args)) => audit::show(&args, place, terminal),
+        Command::Audit(Audit::Verify(args)) => audit::verify(&args, place, terminal),
         Command::Device(Device::List) => device::list(place, terminal),
         Command::Device(Device::Add(args)) => devices::add(args, place, terminal),
         Command::Device(Device::Remove(args)) => devices::remove(args, place, terminal),
@@ -94,6 +97,8 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Device(Device::Retry(_)) => What::DeviceRetry,
         Command::Status(_) => return ("status", None),
         Command::Device(Device::List) => return ("device list", None),
+        Command::Audit(Audit::Show(_)) => return ("audit show", None),
+        Command::Audit(Audit::Verify(_)) => return ("audit verify", None),
         Command::Completions { .. } => return ("completions", None),
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),

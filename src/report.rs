@@ -79,6 +79,10 @@ pub enum Stop {
     NothingFound,
     #[error("there is no device number {0}")]
     NoSuchChoice(String),
+    #[error("{0} is neither a day nor a moment")]
+    Moment(String),
+    #[error("from line {line} on, the log can't be trusted: {why}")]
+    Tampered { line: usize, why: String },
     #[error("can't write the result")]
     Output(#[source] io::Error),
     #[error("can't write {path}")]

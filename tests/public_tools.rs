@@ -66,6 +66,48 @@ fn age_and_openssl_recompute_what_an_hsm_derived() {
     recomputes(&Server::with_hsm(&hsm));
 }
 
+/// The recipe of `docs/audit-log.md`: chain and tags by openssl, the counter by tpm2-tools.
+#[test]
+fn openssl_and_tpm2_tools_check_the_log() {
+    let swtpm = Swtpm::start();
+    let server = Server::with_tpm(swtpm.uri());
+    server.init("first.backup", &[]);
+    server.ok_with_passphrase(&["generate", "--yes", "--work-factor", "10", "second.backup"]);
+    let secrets = secrets(&age_opens(&server.path("second.backup")));
+    let log = fs::read_to_string(server.path("state/audit.log")).unwrap();
+    let sha256 = |bytes: &[u8]| {
+        let path = swtpm.work_dir().join("hashed");
+        fs::write(&path, bytes).unwrap();
+        hex::encode(succeed(Command::new("openssl").args(["dgst", "-sha256", "-binary"]).arg(path)))
+    };
+
+    let mut before = "strongroom audit log, format 1";
+    let mut counted = 0;
+    for line in log.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(entry["previous"], sha256(before.as_bytes()).as_str());
+        before = line;
+        let Some(tag) = entry["tag"].as_str() else { continue };
+        let vouched =
+            |secret: &&Vec<u8>| entry["vouched"] == hex::encode(openssl_derives(secret, "generation-id", "", 16));
+        let secret = secrets.iter().find(vouched).expect("one of the two vouches");
+        let key = openssl_derives(secret, "audit", "", 32);
+        assert_eq!(hex::encode(openssl_hmac(&key, &line.as_bytes()[..line.len() - 74])), tag);
+        counted = entry["counter"]["value"].as_u64().expect("a TPM counts");
+    }
+    assert_eq!(log.lines().count(), 4);
+
+    let id = server.ring()["system"]["id"].as_str().unwrap().replace('-', "");
+    let policy = sha256(&[b"strongroom/v1/audit-counter\0", &hex::decode(id).unwrap()[..]].concat());
+    let index = format!("0x0184{}", &policy[..4]);
+    let value = swtpm.tool_ok(&["tpm2_nvread", "-C", &index, &index]);
+    assert_eq!(value, counted.to_be_bytes());
+    let public = String::from_utf8(swtpm.tool_ok(&["tpm2_nvreadpublic", &index])).unwrap();
+    assert!(public.to_lowercase().contains(&policy), "{public}");
+    // Written since: TPMA_NV_WRITTEN.
+    assert!(public.contains("0x22040014"), "{public}");
+}
+
 #[test]
 fn tpm2_tools_see_the_storage_root_key_that_is_pinned() {
     let swtpm = Swtpm::start();

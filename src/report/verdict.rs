@@ -49,6 +49,12 @@ pub fn of(stop: &Stop) -> Verdict {
             "name it with --device; a TPM must be switched on in the firmware, a token needs its module in p11-kit",
         ),
         Stop::NoSuchChoice(_) => say("no-such-choice", Exit::Usage, "answer with a number of the list"),
+        Stop::Moment(_) => say("time", Exit::Usage, "write 2026-11-25, or 2026-11-25T10:00:00Z"),
+        Stop::Tampered { .. } => say(
+            "audit-tampered",
+            Exit::Damaged,
+            "what stands before it holds; find out who could write it, and compare it with the journal: journalctl -t strongroom",
+        ),
         Stop::Output(_) | Stop::Write { .. } => say("output", Exit::Failed, "nothing was changed in the ring"),
         Stop::Warnings => say("warnings", Exit::Warnings, ""),
     }

@@ -51,8 +51,23 @@ impl Store {
         Ok(None)
     }
 
+    /// The rings that were replaced and kept aside, those that can be read.
+    pub fn replaced(&self) -> Result<Vec<Ring>, StoreError> {
+        let Some(replaced) = self.private_directory(REPLACED)? else { return Ok(Vec::new()) };
+        let mut rings = Vec::new();
+        for name in replaced.names()? {
+            let content = replaced.read(&name, MAX_RING, |_, _| Ok(()))?;
+            rings.extend(content.and_then(|text| Ring::parse(&text).ok()));
+        }
+        Ok(rings)
+    }
+
     fn history(&self) -> Result<Option<Directory>, StoreError> {
-        let path = self.path().join(HISTORY);
+        self.private_directory(HISTORY)
+    }
+
+    fn private_directory(&self, name: &str) -> Result<Option<Directory>, StoreError> {
+        let path = self.path().join(name);
         match Directory::open(&path) {
             Ok(history) => {
                 let found = history.metadata()?;

@@ -13,6 +13,7 @@ mod tree;
 mod world;
 
 mod admin;
+mod audit;
 mod check;
 mod crew;
 mod devices;
