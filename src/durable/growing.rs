@@ -4,10 +4,17 @@ use std::fs::{File, Metadata};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::{Directory, FileError};
+
+/// How long to wait for another process of ours.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A file of our own, open for additions, and locked: it is nobody else's turn until it is dropped.
 pub struct Growing<'d> {
@@ -28,9 +35,15 @@ impl<'d> Growing<'d> {
             return Err(FileError::NotRegular(path));
         }
         check(&path, &found)?;
-        // An addition takes a few milliseconds: it is waited for.
-        flock(&file, FlockOperation::LockExclusive).map_err(FileError::io("can't lock", &path))?;
-        Ok(Self { directory, file, path })
+        // An addition takes a few milliseconds: it is waited for, but not for ever.
+        let start = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { directory, file, path }),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Err(error) => return Err(FileError::io("can't lock", &path)(error)),
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -60,6 +73,13 @@ impl<'d> Growing<'d> {
         }
         self.file.sync_all().map_err(FileError::std("can't sync", &self.path))?;
         if is_first { self.directory.sync() } else { Ok(()) }
+    }
+}
+
+impl Drop for Growing<'_> {
+    /// Lets go of the lock by a call of its own: a close that fails would keep it, and this process's next addition waiting.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
