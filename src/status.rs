@@ -2,6 +2,7 @@
 //! changes nothing.
 
 mod devices;
+mod log;
 
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::backup::LOW_WORK_FACTOR;
 pub use devices::{DeviceStatus, SealState, SealStatus};
+pub use log::LogStatus;
 
 use crate::ceremony::{Error, Place, Statement};
 use crate::derive::GenerationId;
@@ -33,6 +35,8 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     pub generations: Vec<GenerationStatus>,
     pub backups: Vec<BackupStatus>,
+    /// None where it can't be checked at all, or where there is no ring yet that it could be the log of.
+    pub log: Option<LogStatus>,
     pub warnings: Vec<Statement>,
 }
 
@@ -99,6 +103,7 @@ impl Status {
         let refusals = store.refusals()?;
         let look = |record| devices::look(record, &ring, &refusals, &mut warnings);
         let devices: Vec<DeviceStatus> = ring.devices.iter().map(look).collect();
+        let log = if served { log::look(place, &devices, &mut warnings) } else { None };
         judge_backups(&ring, place, now, &mut warnings);
         let active = ring.active().map(|generation| Active {
             number: generation.number,
@@ -135,6 +140,7 @@ impl Status {
             devices,
             generations,
             backups,
+            log,
             warnings,
         })
     }

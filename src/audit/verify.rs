@@ -44,6 +44,16 @@ pub struct Findings {
     pub broken: Option<Break>,
 }
 
+impl Findings {
+    /// Whether a counter covers all that is vouched for: a token may have vouched for the last entries, and counts nothing.
+    pub fn has_witness(&self) -> bool {
+        self.counters.iter().any(|counter| match counter.state {
+            State::Witness { n, .. } => self.vouched.is_none_or(|vouched| n >= vouched),
+            State::None | State::Unread(_) | State::Differs => false,
+        })
+    }
+}
+
 /// One TPM's counter next to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counter {

@@ -12,8 +12,13 @@ use crate::store::Store;
 
 /// A log that was read, and the rings whose devices can be asked about it.
 pub struct Examination {
+    store: Store,
     chain: Chain,
+    /// How long the log was then.
+    length: usize,
     ring: Ring,
+    /// Devices that are not asked.
+    left: Vec<String>,
     /// Rings of the same system that were put aside: their generations have vouched, and may be in no backup that is here.
     replaced: Vec<Ring>,
 }
@@ -25,8 +30,13 @@ impl Examination {
         let ring = store.ring()?;
         let mut replaced = store.replaced()?;
         replaced.retain(|former| former.system.id == ring.system.id);
-        let chain = Chain::read(&store.read_log()?.unwrap_or_default());
-        Ok(Self { chain, ring, replaced })
+        let log = store.read_log()?.unwrap_or_default();
+        Ok(Self { chain: Chain::read(&log), length: log.len(), left: Vec::new(), store, ring, replaced })
+    }
+
+    /// Leaves devices out that are known not to answer: each would cost a deadline.
+    pub fn without(self, left: Vec<String>) -> Self {
+        Self { left, ..self }
     }
 
     /// The ring that it is the log of.
@@ -36,17 +46,29 @@ impl Examination {
 
     /// Asks devices for audit keys and counters, and judges. The error, where there is one beside the findings, is that of the
     /// first generation that vouched and could not be asked: not all could be checked. A wrong PIN ends it.
-    pub fn execute(self, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<(Findings, Option<Error>), Error> {
+    pub fn execute(mut self, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<(Findings, Option<Error>), Error> {
         let mut crew = Crew::of(&self.ring, pins);
+        crew.leave(&self.left);
         let (mut keys, incomplete) = self.keys(&mut crew, tell)?;
         self.former_keys(&mut crew, &mut keys);
         let readings: Vec<Reading> = self
             .ring
             .in_service()
             .filter(|record| matches!(record.root(), Some(Root::Tpm { .. })))
-            .map(|record| read(&mut crew, record, &self.ring))
+            .map(|record| self.read(&mut crew, record))
             .collect();
+        self.catch_up()?;
         Ok((judge(&self.chain, &keys, &readings), incomplete))
+    }
+
+    /// Reads what was added while the devices were asked. Nobody keeps a ceremony from ending in between: without its entries,
+    /// a counter would seem to be ahead of a log that was cut off. The other way round, one ahead is what the log may be.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        let log = self.store.read_log()?.unwrap_or_default();
+        if log.len() != self.length {
+            self.chain = Chain::read(&log);
+        }
+        Ok(())
     }
 
     fn has_vouched(&self, generation: &Generation) -> bool {
@@ -58,7 +80,7 @@ impl Examination {
         for generation in self.ring.usable().filter(|generation| self.has_vouched(generation)) {
             let key = crew.any(generation, tell, |opened, seal, _| audit_key(opened, &seal.use_part, generation));
             match key {
-                Err(error @ Error::Device { .. }) if !is_wrong_pin(&error) => {
+                Err(error @ (Error::Device { .. } | Error::NowhereToBeHad(_))) if !is_wrong_pin(&error) => {
                     keys.insert(generation.id, None);
                     incomplete.get_or_insert(error);
                 }
@@ -88,6 +110,20 @@ impl Examination {
             }
         }
     }
+
+    fn read(&self, crew: &mut Crew<'_>, record: &DeviceRecord) -> Reading {
+        let value = match self.left.contains(&record.id) {
+            true => Ok(Counted::Unread("it does not answer".to_owned())),
+            false => crew.device(&record.id).and_then(|opened| {
+                let failed = opened.failed();
+                let value = opened.device.counter().map_or(Ok(None), |counter| counter.read(self.ring.system.id));
+                Ok(value.map_err(failed)?.map_or(Counted::Nothing, Counted::Value))
+            }),
+        };
+        let counted = value.unwrap_or_else(|error| Counted::Unread(error.to_string()));
+        let fingerprint = record.root().map(Root::fingerprint).unwrap_or_default();
+        Reading { device: record.id.clone(), fingerprint, counted }
+    }
 }
 
 fn is_wrong_pin(error: &Error) -> bool {
@@ -104,18 +140,4 @@ fn audit_key(opened: &mut Opened<'_>, part: &UsePart, generation: &Generation) -
         }
     });
     key.map_err(opened.failed())
-}
-
-fn read(crew: &mut Crew<'_>, record: &DeviceRecord, ring: &Ring) -> Reading {
-    let value = crew.device(&record.id).and_then(|opened| {
-        let failed = opened.failed();
-        opened.device.counter().map_or(Ok(None), |counter| counter.read(ring.system.id).map_err(failed))
-    });
-    let counted = match value {
-        Ok(Some(value)) => Counted::Value(value),
-        Ok(None) => Counted::Nothing,
-        Err(error) => Counted::Unread(error.to_string()),
-    };
-    let fingerprint = record.root().map(Root::fingerprint).unwrap_or_default();
-    Reading { device: record.id.clone(), fingerprint, counted }
 }

@@ -131,19 +131,11 @@ fn witnesses(findings: &Findings) -> Vec<String> {
             State::Differs => {}
         }
     }
-    if !has_witness(findings) && findings.broken.is_none() {
+    if !findings.has_witness() && findings.broken.is_none() {
         let last = findings.entries;
         lines.push(format!("whether something came after entry {last}, only the journal can tell"));
     }
     lines
-}
-
-/// Whether a counter covers all that is vouched for: a token may have vouched for the last entries, and counts nothing.
-fn has_witness(findings: &Findings) -> bool {
-    findings.counters.iter().any(|counter| match counter.state {
-        State::Witness { n, .. } => findings.vouched.is_none_or(|vouched| n >= vouched),
-        State::None | State::Unread(_) | State::Differs => false,
-    })
 }
 
 /// `strongroom audit verify --json`. Fields are only ever added.
@@ -195,7 +187,7 @@ impl<'f> Verdict<'f> {
             schema: "strongroom.audit-verify/1",
             entries: findings.entries,
             vouched: findings.vouched,
-            witness: if has_witness(findings) { "counter" } else { "journal" },
+            witness: if findings.has_witness() { "counter" } else { "journal" },
             counters: findings.counters.iter().map(counter).collect(),
             open: findings.open.keys().copied().collect(),
             pieces: findings.pieces.iter().map(|piece| piece.line).collect(),

@@ -1,7 +1,7 @@
 //! `strongroom status`: how things stand. Never prompts.
 
 use strongroom::ceremony::Place;
-use strongroom::status::{DeviceStatus, SealState, Status};
+use strongroom::status::{DeviceStatus, LogStatus, SealState, Status};
 use strongroom::text::{escaped, generations};
 
 use crate::cli;
@@ -72,11 +72,25 @@ fn lines(status: &Status) -> Vec<String> {
         };
         lines.push(format!("  {}  {}, made {}, {proved}", backup.path, generations(&backup.generations), backup.made));
     }
+    lines.extend(status.log.as_ref().map(log));
     if !status.warnings.is_empty() {
         lines.push("warnings".to_owned());
         lines.extend(status.warnings.iter().map(|warning| format!("  {}", warning.text)));
     }
     lines
+}
+
+fn log(log: &LogStatus) -> String {
+    let vouched = match log.vouched {
+        Some(n) => format!("vouched for up to {n}"),
+        None => "none vouched for".to_owned(),
+    };
+    let end = match (&log.unchecked, log.counted) {
+        (Some(because), _) => format!("not all checked: {because}"),
+        (None, true) => "and counted by a TPM".to_owned(),
+        (None, false) => "and counted by the journal alone".to_owned(),
+    };
+    format!("log      {} entries, {vouched}, {end}", log.entries)
 }
 
 /// What of the ring's generations a device was shown to serve, and what not.

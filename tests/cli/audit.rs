@@ -1,15 +1,18 @@
 //! The record: what goes into the log and to the journal, what a crash leaves of it, and that no tampering goes unseen.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 
+use rustix::fs::{FileType, Mode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use strongroom::device::{DeviceUri, Intent, NoPin, open};
 
 use crate::common::swtpm::Swtpm;
 use crate::snapshot::{self, Shot};
-use crate::world::{STRONGROOM, World};
+use crate::world::{PIN, STRONGROOM, World};
 
 /// The log's entries.
 fn entries(world: &World) -> Vec<Value> {
@@ -247,14 +250,31 @@ fn each_device_can_vouch_and_the_tpm_counts() {
     assert_eq!(world.run("audit verify").code, Some(3), "nobody is there to ask");
 }
 
+/// A ceremony that ends while the log is being checked: the counter is ahead of what was read first, and nothing is amiss.
+#[test]
+fn a_ceremony_may_end_while_the_log_is_checked() {
+    let world = World::with_pin();
+    let fifo = world.path("late-pin");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe of ours");
+    let verify = world.command("audit verify --pin-file late-pin").stdout(Stdio::piped()).spawn().expect("it is there");
+    // It opens once the log was read: opening the other end waits for that.
+    let mut pin = fs::OpenOptions::new().write(true).open(&fifo).expect("a pipe of ours");
+    for name in ["two.backup", "three.backup"] {
+        world.done(&format!("backup --pin-file pin --passphrase-file pass {name}"));
+    }
+    writeln!(pin, "{PIN}").and_then(|()| pin.flush()).expect("it waits for that");
+    drop(pin);
+    let output = verify.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("nothing is missing up to entry 6"), "{text}");
+}
+
 /// kill -9 after the intent: the next run finds it open, says so, and closes it.
 #[test]
 fn an_intent_that_a_crash_left_open_is_closed() {
     let world = World::new();
     let line = "generate --yes --passphrase-file pass two.backup";
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=linkat:signal=KILL:when=1", STRONGROOM];
-    let killed = world.run_as(line, world.wrapped(&strace, line));
-    assert_eq!(killed.code, None, "{killed}");
+    world.killed_before("linkat:signal=KILL:when=1", line);
     assert_eq!(told(&world).last().expect("one"), "generate intent");
     let verified = world.done("audit verify");
     assert!(verified.stderr.contains("Entry 3 (generate) was begun and is not concluded"), "{verified}");

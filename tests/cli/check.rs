@@ -77,10 +77,50 @@ fn tries_that_are_low() {
 #[test]
 fn a_generation_that_is_pending() {
     let world = World::new();
-    world.done("generate --yes --passphrase-file pass second.backup");
-    change(&world, |ring| {
-        ring["generations"][0]["state"] = "active".into();
-        ring["generations"][1]["state"] = "pending".into();
-    });
+    let line = "generate --yes --passphrase-file pass second.backup";
+    world.killed_before("linkat:signal=KILL:when=1", line);
     assert_eq!(told(&world), ["pending"]);
+    let status: Value = serde_json::from_str(&world.done("status --json").stdout).unwrap();
+    assert_eq!(status["log"]["open"], serde_json::json!([3]), "{status}");
+}
+
+/// As far as no PIN is needed: with one, what the chain alone shows.
+#[test]
+fn a_log_that_was_tampered_with() {
+    let world = World::new();
+    world.done("backup --passphrase-file pass second.backup");
+    let log = world.read("state/audit.log");
+    let lines: Vec<&str> = log.lines().collect();
+    for (kind, tampered) in [
+        ("cut off", lines[..2].join("\n") + "\n"),
+        ("changed", log.replacen("backup", "verify", 1)),
+        ("emptied", String::new()),
+    ] {
+        world.file("state/audit.log", tampered);
+        assert_eq!(told(&world), ["audit"], "{kind}");
+    }
+    world.file("state/audit.log", &log);
+    assert_eq!(told(&world), [] as [String; 0]);
+    world.chmod("state/audit.log", 0o644);
+    assert_eq!(told(&world), ["audit"]);
+
+    let world = World::with_pin();
+    let log = world.read("state/audit.log");
+    world.file("state/audit.log", log.replacen("init", "verify", 1));
+    assert_eq!(told(&world), ["audit"], "its hash is not what follows");
+    world.file("state/audit.log", log);
+    let status = world.done("status");
+    assert!(status.stdout.contains("log      2 entries, none vouched for, not all checked: tpm1"), "{status}");
+}
+
+/// It is asked once, and not again for the log.
+#[test]
+fn a_log_without_its_device_is_not_checked_and_not_complained_about() {
+    let mut world = World::new();
+    world.tpm.as_mut().unwrap().power_off();
+    assert_eq!(told(&world), ["device"]);
+    let status = world.done("status --json");
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["log"]["entries"], 2);
+    assert!(status["log"]["unchecked"].is_string(), "{status}");
 }

@@ -276,7 +276,8 @@ fn restoring_adds_what_is_missing_to_each_of_them() {
     world.put_back_state("before");
     let shots = [world.done("restore --yes --passphrase-file pass --pin-file pin second.backup")];
     snapshot::check("restore-on-both", &shots);
-    assert_eq!(warnings(&world), [] as [String; 0]);
+    // The log went back with the state, and the TPM has counted what it lacks.
+    assert_eq!(warnings(&world), ["audit"]);
     world.done("derive --generation 2 --pin-file pin backups");
 }
 

@@ -5,18 +5,12 @@ use std::fs;
 use crate::snapshot;
 use crate::world::World;
 
-/// The state as a crash leaves it between the backup of generation 2 and its activation.
+/// Cut off between the backup of generation 2 and its activation: each commit renames the ring, and its copy for the history.
 fn with_generation_2_pending() -> World {
     let world = World::new();
-    world.done("generate --yes --passphrase-file pass two.backup");
-    world.edit_ring(|ring| {
-        let mut ring: serde_json::Value = serde_json::from_str(&ring).unwrap();
-        ring["generations"][0]["state"] = "active".into();
-        ring["generations"][1]["state"] = "pending".into();
-        // The backup is recorded in the commit that activates.
-        ring["backups"].as_array_mut().unwrap().pop();
-        serde_json::to_string_pretty(&ring).unwrap()
-    });
+    let line = "generate --yes --passphrase-file pass two.backup";
+    world.killed_before("renameat:signal=KILL:when=3", line);
+    assert!(world.read("state/ring.json").contains("\"pending\"") && world.path("two.backup").exists());
     world
 }
 

@@ -182,6 +182,14 @@ impl World {
         self.run_as(line, self.command(line))
     }
 
+    /// Runs `strongroom line`, which is killed right before the system call that `when` names, as strace's `inject=`.
+    pub fn killed_before(&self, when: &str, line: &str) {
+        let inject = format!("inject={when}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject, STRONGROOM];
+        let killed = self.run_as(line, self.wrapped(&strace, line));
+        assert_eq!(killed.code, None, "{killed}");
+    }
+
     /// The same with fd 0 from a file of this world.
     pub fn run_reading(&self, file: &str, line: &str) -> Shot {
         let mut command = self.command(line);
