@@ -12,7 +12,7 @@ use strongroom::device::{DeviceUri, Intent, NoPin, open};
 
 use crate::common::swtpm::Swtpm;
 use crate::snapshot::{self, Shot};
-use crate::world::{PIN, STRONGROOM, World};
+use crate::world::{PIN, World};
 
 /// The log's entries.
 fn entries(world: &World) -> Vec<Value> {

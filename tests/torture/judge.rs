@@ -162,6 +162,7 @@ pub fn after_a_fault(
     if run.succeeded() && seen.shape != *after {
         return broken(format!("success was told, and the ring is {:?}", seen.shape));
     }
+    log_is_whole(&seen)?;
     let mut keys = before.keys.clone();
     still_gives(stage, &seen, &mut keys)?;
     backed_up(&seen, &backups(stage)?)?;
@@ -234,6 +235,18 @@ pub fn still_gives(stage: &Stage, seen: &Seen, keys: &mut BTreeMap<String, Strin
         }
     }
     Ok(())
+}
+
+/// A fault is not taken for tampering: the chain holds, and the TPM has counted what the log has, or one less.
+pub fn log_is_whole(seen: &Seen) -> Result<(), Complaint> {
+    let log = seen.status.iter().filter(|status| !status["log"].is_null());
+    match log.clone().any(|status| !status["log"]["broken"].is_null()) || seen.warnings().contains(&"audit".to_owned())
+    {
+        true => {
+            broken(format!("the log is told as tampered with: {:?}", log.map(|it| &it["warnings"]).collect::<Vec<_>>()))
+        }
+        false => Ok(()),
+    }
 }
 
 /// What is active is in a backup that the ring says is proved, and that opens.

@@ -117,6 +117,11 @@ impl Server {
         if seen.generations().is_empty() {
             return judge::broken("no ring serves any more");
         }
+        judge::log_is_whole(&seen)?;
+        let verified = self.stage.run("audit verify");
+        if !verified.succeeded() {
+            return judge::broken(format!("a kill is taken for tampering: {verified}"));
+        }
         judge::still_gives(&self.stage, &seen, &mut self.keys)?;
         judge::backed_up(&seen, &judge::backups(&self.stage)?)
     }

@@ -148,7 +148,7 @@ impl Stage {
         };
         let mut words: Vec<String> = ["--json"].into_iter().chain(line.split_whitespace()).map(name).collect();
         let has = |verbs: &[&str]| words.iter().any(|word| verbs.contains(&word.as_str()));
-        let (seals, opens) = (has(&["init", "generate", "backup"]), has(&["verify", "restore"]));
+        let (seals, opens) = (has(&["init", "generate", "backup"]), has(&["verify", "restore"]) && !has(&["audit"]));
         if seals || opens {
             words.extend(["--passphrase-file", "pass"].map(str::to_owned));
         }
