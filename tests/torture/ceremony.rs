@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
-
 use crate::judge::Before;
-use crate::stage::{Device, Stage, copy, remove};
+use crate::stage::{Device, Run, Stage, remove};
 
 pub struct Ceremony {
     pub name: &'static str,
@@ -71,17 +69,16 @@ fn founded(stage: &mut Stage) {
     stage.done("init --device $DEVICE --name payroll files/one.backup");
 }
 
-/// Generation 2 waits for the drill of `two.backup`, as a crash leaves it.
+/// Generation 2 waits for the drill of `two.backup`: the run was killed before the commit that activates it. Each commit
+/// renames the ring, and its copy for the history.
 fn pending(stage: &mut Stage) {
     founded(stage);
-    stage.done("generate --yes files/two.backup");
-    let path = stage.state().join("ring.json");
-    let mut ring: Value = serde_json::from_slice(&fs::read(&path).expect("a ring")).expect("JSON");
-    ring["generations"][0]["state"] = json!("active");
-    ring["generations"][1]["state"] = json!("pending");
-    // The backup is recorded in the commit that activates.
-    ring["backups"].as_array_mut().expect("a list").pop();
-    fs::write(&path, serde_json::to_string_pretty(&ring).expect("JSON")).expect("a file of ours");
+    let line = "generate --yes files/two.backup";
+    let strace = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=renameat:signal=KILL:when=3"];
+    let output = stage.wrapped(&strace.map(str::to_owned), line).output().expect("strace is there");
+    let run = Run::of(line, output);
+    let ring = fs::read_to_string(stage.state().join("ring.json")).expect("a ring");
+    assert!(run.was_killed() && ring.contains("\"pending\"") && stage.files().join("two.backup").exists(), "{run}");
 }
 
 /// The server is gone; its backup is not.
@@ -91,14 +88,12 @@ fn lost(stage: &mut Stage) {
     stage.lose();
 }
 
-/// Generation 2 is in `two.backup`, and not in the ring.
+/// Generation 2 is in `two.backup`, and not in the ring: another server of the system made it, on the other device.
 fn one_behind(stage: &mut Stage) {
     founded(stage);
-    let aside = stage.dir().join("aside");
-    copy(&stage.state(), &aside);
-    stage.done("generate --yes files/two.backup");
-    remove(&stage.state());
-    fs::rename(aside, stage.state()).expect("a directory of ours");
+    stage.done("--dir elsewhere restore --yes --device $OTHER files/one.backup");
+    stage.done("--dir elsewhere generate --yes files/two.backup");
+    remove(&stage.dir().join("elsewhere"));
 }
 
 /// The ring is that of system billing, `one.backup` that of system payroll.
