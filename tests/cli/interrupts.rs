@@ -3,6 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::pty::{Finished, Piped, Pty};
+use crate::common::softhsm::USER_PIN;
 use crate::prompts::{NEW_PASSPHRASE, SOON, answer_hidden};
 use crate::snapshot;
 use crate::world::{PASSPHRASE, World};
@@ -58,6 +59,51 @@ fn at_a_question() {
     ended(&world, line, "Make the new generation? [y/N] ", |_| (), terminate);
     let line = "restore --passphrase-file pass payroll.backup";
     ended(&world, line, "Restore? [y/N] ", |_| (), Pty::interrupt);
+}
+
+#[test]
+fn at_the_questions_about_devices() {
+    let world = World::two_devices();
+    let line = "device add $HSM";
+    ended(&world, line, "Add the device? [y/N] ", |_| (), Pty::interrupt);
+    world.done("device add --yes --pin-file pin $HSM");
+    ended(&world, "device remove hsm1", "? [y/N] ", |_| (), Pty::interrupt);
+    ended(&world, "device remove hsm1", "? [y/N] ", |_| (), terminate);
+}
+
+/// What is meant to be made on a token is written down before its PIN is asked for. Nothing is made then, and the next run
+/// takes it up.
+#[test]
+fn at_the_pin_of_a_token_that_is_added() {
+    let world = World::two_devices();
+    let objects = || {
+        let login = ["--token-label", "payroll", "--login", "--pin", USER_PIN, "--list-objects"];
+        world.hsm.as_ref().unwrap().pkcs11_tool_ok(&login)
+    };
+    let before = objects();
+    for end in [Pty::interrupt, terminate] {
+        let mut pty = world.terminal("device add --yes $HSM");
+        pty.expect("User PIN of the token", SOON);
+        end(&mut pty);
+        let finished = pty.finish();
+        assert!(pty.is_sane() && finished.status.code() == Some(130), "{}", finished.transcript);
+        assert_eq!(objects(), before);
+        let told = world.run("status --check");
+        assert!(told.stdout.contains("unfinished-device: the adding of hsm1 was cut off"), "{told}");
+        world.done("derive --generation 1 backups");
+    }
+    world.done("device add --yes --pin-file pin $HSM");
+    let told = world.run("status --check");
+    assert!(!told.stdout.contains("unfinished-device"), "{told}");
+}
+
+#[test]
+fn at_the_question_whether_to_recover() {
+    let world = World::new();
+    world.file("state/ring.json", "{");
+    ended(&world, "recover", "? [y/N] ", |_| (), Pty::interrupt);
+    ended(&world, "recover", "? [y/N] ", |_| (), terminate);
+    world.done("recover --yes");
 }
 
 #[test]
