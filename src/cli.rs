@@ -117,6 +117,8 @@ pub struct Init {
     pub pin: PinArgs,
     #[command(flatten)]
     pub passphrase: NewPassphrase,
+    #[command(flatten)]
+    pub dry: DryRun,
 }
 
 /// Make a new generation of the master secret; it becomes active once its backup is proved
@@ -127,6 +129,7 @@ pub struct Init {
     alias = "rotate",
     after_long_help = "\
 Examples:
+  strongroom generate --dry-run /mnt/usb/payroll-2.backup              all checks, and what would change
   strongroom generate /mnt/usb/payroll-2.backup
   strongroom generate --yes --passphrase-file /run/keys/passphrase /mnt/usb/payroll-2.backup
   strongroom generate --leave-behind hsm1 /mnt/usb/payroll-2.backup      while hsm1 is away"
@@ -142,6 +145,8 @@ pub struct Generate {
     pub pin: PinArgs,
     #[command(flatten)]
     pub passphrase: NewPassphrase,
+    #[command(flatten)]
+    pub dry: DryRun,
     #[command(flatten)]
     pub yes: Yes,
 }
@@ -160,6 +165,8 @@ pub struct Backup {
     pub pin: PinArgs,
     #[command(flatten)]
     pub passphrase: NewPassphrase,
+    #[command(flatten)]
+    pub dry: DryRun,
 }
 
 /// A drill: open a backup, and prove every generation in it against the device
@@ -197,9 +204,6 @@ pub struct Restore {
     /// Restore without the right to generate: the master is, and stays, another server
     #[arg(long)]
     pub member: bool,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
     /// Replace the ring that is here: another system's, or one on a device that is gone
     #[arg(long)]
     pub replace: bool,
@@ -222,6 +226,8 @@ pub struct Restore {
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
     #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
     pub yes: Yes,
 }
 
@@ -234,11 +240,10 @@ Examples:
   strongroom recover --dry-run
   strongroom recover")]
 pub struct Recover {
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
     #[command(flatten)]
     pub pin: PinArgs,
+    #[command(flatten)]
+    pub dry: DryRun,
     #[command(flatten)]
     pub yes: Yes,
 }
@@ -325,6 +330,8 @@ pub struct DeviceAdd {
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
     pub yes: Yes,
 }
 
@@ -342,6 +349,8 @@ pub struct DeviceRemove {
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
     pub yes: Yes,
 }
 
@@ -356,6 +365,8 @@ pub struct DeviceRepair {
     pub id: String,
     #[command(flatten)]
     pub pin: PinArgs,
+    #[command(flatten)]
+    pub dry: DryRun,
 }
 
 /// Forget that a device refused a PIN: its file or credential is tried again
@@ -412,6 +423,13 @@ pub struct AuditVerify {
 fn what_parser() -> impl TypedValueParser<Value = What> {
     PossibleValuesParser::new(What::ALL.map(What::name))
         .map(|name| What::ALL.into_iter().find(|what| what.name() == name).expect("one of them"))
+}
+
+#[derive(Args, Clone, Copy, PartialEq, Eq)]
+pub struct DryRun {
+    /// Say what would change and what would be asked for, and change nothing
+    #[arg(long, help_heading = None::<&str>)]
+    pub dry_run: bool,
 }
 
 #[derive(Args)]

@@ -19,7 +19,9 @@ use strongroom::audit::{Record, What};
 use strongroom::ceremony::Place;
 use strongroom::store::DEFAULT_DIRECTORY;
 
-use crate::cli::{Audit, Cli, Command, Device};
+use crate::cli::{
+    Audit, Backup, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init, Recover,
+};
 use crate::report::{self, Stop};
 use crate::terminal::Terminal;
 
@@ -87,7 +89,6 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Generate(_) => What::Generate,
         Command::Backup(_) => What::Backup,
         Command::Verify(_) => What::Verify,
-        // A dry run changes nothing; it can be refused, and a passphrase can be wrong, all the same.
         Command::Restore(_) => What::Restore,
         Command::Recover(_) => What::Recover,
         Command::Derive(_) => What::Derive,
@@ -103,7 +104,25 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),
     };
-    (what.name(), Some(what))
+    (what.name(), (!is_idle(command)).then_some(what))
+}
+
+/// A dry run that reads no secret: it is no attempt, and a front end may make one at every keystroke. (A restore's reads the
+/// passphrase, which can be wrong.)
+fn is_idle(command: &Command) -> bool {
+    const DRY: DryRun = DryRun { dry_run: true };
+    matches!(
+        command,
+        Command::Init(Init { dry: DRY, .. })
+            | Command::Generate(Generate { dry: DRY, .. })
+            | Command::Backup(Backup { dry: DRY, .. })
+            | Command::Recover(Recover { dry: DRY, .. })
+            | Command::Device(
+                Device::Add(DeviceAdd { dry: DRY, .. })
+                    | Device::Remove(DeviceRemove { dry: DRY, .. })
+                    | Device::Repair(DeviceRepair { dry: DRY, .. })
+            )
+    )
 }
 
 /// This server's name, as the kernel knows it.

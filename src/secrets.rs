@@ -55,7 +55,7 @@ impl Given {
 
     /// The same for a backup that is to be made: its hint is looked at too.
     pub fn read_new(pin: &PinArgs, new_pin: Option<&NewPin>, args: &NewPassphrase) -> Result<Self, Stop> {
-        let hint = args.hint.as_deref().map(Hint::new).transpose()?;
+        let hint = hint(args)?;
         Ok(Self { hint, ..Self::read(pin, new_pin, Some(&args.source))? })
     }
 
@@ -130,6 +130,11 @@ impl Given {
     ) -> Result<Keyring<'t>, Stop> {
         Keyring::new(std::mem::take(&mut self.pins), devices, self.use_last_try, directory, terminal)
     }
+}
+
+/// What `--hint` gives: no secret, so it is looked at in a dry run too.
+pub fn hint(args: &NewPassphrase) -> Result<Option<Hint>, Stop> {
+    Ok(args.hint.as_deref().map(Hint::new).transpose()?)
 }
 
 /// Asks at the terminal until an answer is taken, three times at most.

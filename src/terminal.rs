@@ -97,6 +97,13 @@ impl Terminal {
         Ok(())
     }
 
+    /// States the plan of a dry run, and that it was one.
+    pub fn dry_run(&self, plan: &Plan) -> Result<(), Stop> {
+        self.plan(plan)?;
+        self.say("Nothing was changed: this was a dry run.");
+        Ok(())
+    }
+
     /// Tells a step as it happens. What a reader that went away would have missed is not worth stopping a ceremony for.
     pub fn step(&self, step: &Step) {
         #[derive(Serialize)]

@@ -4,11 +4,15 @@ use strongroom::ceremony::{Answers, BackupPlan, Place};
 
 use crate::cli::Backup;
 use crate::report::Stop;
-use crate::secrets::{Asker, Given};
+use crate::secrets::{self, Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Backup, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let plan = BackupPlan::new(place, &args.file, args.passphrase.work_factor)?;
+    if args.dry.dry_run {
+        secrets::hint(&args.passphrase)?;
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read_new(&args.pin, None, &args.passphrase)?;
     let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;

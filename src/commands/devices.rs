@@ -12,6 +12,9 @@ use crate::terminal::Terminal;
 pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let uri = args.uri.parse::<DeviceUri>()?;
     let plan = DeviceAddPlan::new(place, &uri, args.with_pin)?;
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read(&args.pin, Some(&args.new_pin), None)?;
     let (id, ..) = plan.device();
     let mut devices = Asker::all(plan.ring());
@@ -32,6 +35,9 @@ pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), St
 
 pub fn remove(args: DeviceRemove, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let plan = DeviceRemovePlan::new(place, &args.id)?;
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read(&args.pin, None, None)?;
     let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;
@@ -44,6 +50,9 @@ pub fn remove(args: DeviceRemove, place: &Place, terminal: &Terminal) -> Result<
 
 pub fn repair(args: DeviceRepair, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let plan = DeviceRepairPlan::new(place, &args.id)?;
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read(&args.pin, None, None)?;
     let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;

@@ -4,11 +4,15 @@ use strongroom::ceremony::{Answers, GeneratePlan, Place};
 
 use crate::cli::Generate;
 use crate::report::Stop;
-use crate::secrets::{Asker, Given};
+use crate::secrets::{self, Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Generate, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let plan = GeneratePlan::new(place, &args.file, &args.leave_behind, args.passphrase.work_factor)?;
+    if args.dry.dry_run {
+        secrets::hint(&args.passphrase)?;
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read_new(&args.pin, None, &args.passphrase)?;
     let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;

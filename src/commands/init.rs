@@ -6,14 +6,18 @@ use strongroom::device::{Candidate, DeviceUri, Kind};
 use super::device;
 use crate::cli::Init;
 use crate::report::Stop;
-use crate::secrets::{Asker, Given};
+use crate::secrets::{self, Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let asked = args.device.as_deref().map(str::parse::<DeviceUri>).transpose()?;
     let work_factor = args.passphrase.work_factor;
     InitPlan::check_place(place, &args.file, work_factor)?;
-    let mut given = Given::read_new(&args.pin, Some(&args.new_pin), &args.passphrase)?;
+    // A dry run reads no secret: what gives them is left for the run that needs them.
+    let mut given = match args.dry.dry_run {
+        false => Given::read_new(&args.pin, Some(&args.new_pin), &args.passphrase)?,
+        true => secrets::hint(&args.passphrase).map(|_| Given::default())?,
+    };
 
     let mut with_pin = args.with_pin;
     let (uri, name) = match asked {
@@ -32,6 +36,9 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
         }
     };
     let plan = InitPlan::new(place, &name, &uri, with_pin, &args.file, work_factor)?;
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
+    }
     let pins = given.keyring(vec![Asker::new(plan.device())], &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;
 

@@ -9,13 +9,12 @@ use crate::terminal::Terminal;
 
 pub fn run(args: Recover, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let plan = RecoverPlan::new(place)?;
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
+    }
     let mut given = Given::read(&args.pin, None, None)?;
     let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
     terminal.plan(&plan.plan)?;
-    if args.dry_run {
-        terminal.say("Nothing was changed: this was a dry run.");
-        return Ok(());
-    }
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;
     }

@@ -22,11 +22,10 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
     verify::show(&restore.preamble, terminal)?;
     let passphrase = given.passphrase(terminal)?;
     let plan = restore.open(&passphrase)?;
-    terminal.plan(&plan.plan)?;
-    if args.dry_run {
-        terminal.say("Nothing was changed: this was a dry run.");
-        return Ok(());
+    if args.dry.dry_run {
+        return terminal.dry_run(&plan.plan);
     }
+    terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;
     }

@@ -17,6 +17,7 @@ mod audit;
 mod check;
 mod crew;
 mod devices;
+mod dry_runs;
 mod files;
 mod heal;
 mod hygiene;
