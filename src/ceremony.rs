@@ -21,6 +21,7 @@ mod restore;
 mod sealing;
 mod steps;
 mod verify;
+mod wanted;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,7 @@ pub use recover::RecoverPlan;
 pub use restore::{Restore, RestoreOptions, RestorePlan};
 pub use steps::{Plan, Statement, Step};
 pub use verify::{Verdict, Verify};
+pub use wanted::{Wanted, WantedId};
 
 use crate::audit::{AuditError, Record};
 use crate::backup::{BackupError, Contents};

@@ -283,6 +283,16 @@ pub struct PinRequest {
     pub tries_left: Option<u32>,
 }
 
+impl PinRequest {
+    /// What is asked for.
+    pub fn question(&self) -> String {
+        match self.kind {
+            Kind::Pkcs11 => format!("User PIN of {}", self.device),
+            Kind::Tpm => "PIN of the master secret".to_owned(),
+        }
+    }
+}
+
 /// A source with no PIN at all, for what must never prompt (`status`, `device list`).
 pub struct NoPin;
 

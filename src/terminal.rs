@@ -97,9 +97,17 @@ impl Terminal {
         Ok(())
     }
 
-    /// States the plan of a dry run, and that it was one.
+    /// States the plan of a dry run, what would be asked for, and that it was one.
     pub fn dry_run(&self, plan: &Plan) -> Result<(), Stop> {
         self.plan(plan)?;
+        if !plan.secrets.is_empty() {
+            self.say("What will be asked for:");
+        }
+        for secret in &plan.secrets {
+            let whose = secret.device.as_ref().map(|device| format!(" ({device})")).unwrap_or_default();
+            let spare = if secret.required { "" } else { ", unless another device serves" };
+            self.say(&format!("  - {}{whose}{spare}", secret.text));
+        }
         self.say("Nothing was changed: this was a dry run.");
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::crew::{Crew, look_for_one};
 use super::proof::Target;
+use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Tell, ids, proof, record};
 use crate::device::PinSources;
 use crate::ring::{BackupRecord, Ring};
@@ -23,7 +24,7 @@ impl BackupPlan {
     pub fn new(place: &Place, target: &Path, work_factor: u8) -> Result<Self, Error> {
         let ring = Store::open(&place.directory)?.ring()?;
         let target = Target::check(target, work_factor)?;
-        look_for_one(&ring)?;
+        let looks = look_for_one(&ring)?;
         let mut plan = Plan::new("backup", &ring.system.name);
         let numbers: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
         plan.change(
@@ -34,6 +35,8 @@ impl BackupPlan {
             let text = format!("generation {} is pending and not part of it", pending.number);
             plan.warning("pending", text);
         }
+        plan.wants_pins(PinsOf::none(&ring, &looks).of_any(ring.usable(), None));
+        plan.wants_new_passphrase();
         Ok(Self { plan, place: place.clone(), ring, target })
     }
 

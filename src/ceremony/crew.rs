@@ -203,13 +203,33 @@ fn is_of_the_device(fault: &Fault) -> bool {
     }
 }
 
+/// What looking at a ring's devices has shown; none: it can't serve now. Others were not looked at.
+#[derive(Debug, Default)]
+pub struct Looks(BTreeMap<String, Option<Description>>);
+
+impl Looks {
+    /// At one of them.
+    pub fn at(id: &str, description: Description) -> Self {
+        Self(BTreeMap::from([(id.to_owned(), Some(description))]))
+    }
+
+    pub fn is_away(&self, id: &str) -> bool {
+        matches!(self.0.get(id), Some(None))
+    }
+
+    pub fn of(&self, id: &str) -> Option<&Description> {
+        self.0.get(id)?.as_ref()
+    }
+}
+
 /// The devices that a ceremony needs all of: each is looked at, without a PIN. Those of `leave` are left behind.
-pub fn muster(ring: &Ring, leave: &[String]) -> Result<Vec<DeviceRecord>, Error> {
+pub fn muster(ring: &Ring, leave: &[String]) -> Result<(Vec<DeviceRecord>, Looks), Error> {
     for id in leave {
         if ring.in_service().all(|record| record.id != *id) {
             return Err(Error::NoSuchDevice(id.clone()));
         }
     }
+    let mut looks = Looks(leave.iter().map(|id| (id.clone(), None)).collect());
     let mut mustered = Vec::new();
     for record in ring.in_service().filter(|record| !leave.contains(&record.id)) {
         let description = look_at(ring, record).map_err(|error| match error {
@@ -221,18 +241,26 @@ pub fn muster(ring: &Ring, leave: &[String]) -> Result<Vec<DeviceRecord>, Error>
         if !description.lacks.is_empty() {
             return Err(Error::Unfit { device: record.id.clone(), lacks: description.lacks });
         }
+        looks.0.insert(record.id.clone(), Some(description));
         mustered.push(record.clone());
     }
-    if mustered.is_empty() { Err(Error::NobodyLeft) } else { Ok(mustered) }
+    if mustered.is_empty() { Err(Error::NobodyLeft) } else { Ok((mustered, looks)) }
 }
 
 /// Looks at the ring's devices, without a PIN, until one would do. Error: that of the first.
-pub fn look_for_one(ring: &Ring) -> Result<(), Error> {
+pub fn look_for_one(ring: &Ring) -> Result<Looks, Error> {
     let mut first = None;
+    let mut looks = Looks::default();
     for record in ring.in_service() {
         match look_at(ring, record) {
-            Ok(_) => return Ok(()),
-            Err(error) => drop(first.get_or_insert(error)),
+            Ok(description) => {
+                looks.0.insert(record.id.clone(), Some(description));
+                return Ok(looks);
+            }
+            Err(error) => {
+                looks.0.insert(record.id.clone(), None);
+                first.get_or_insert(error);
+            }
         }
     }
     Err(first.unwrap_or(Error::NobodyLeft))

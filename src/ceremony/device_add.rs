@@ -3,6 +3,7 @@
 use super::crew::{Crew, look_for_one};
 use super::generate::guarded;
 use super::init::{nothing_was_made, pinning};
+use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
 use crate::device::{DeviceUri, Intent, Kind, PinSources, Root};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
@@ -41,7 +42,7 @@ impl DeviceAddPlan {
         if let Some(known) = ring.in_service().find(|record| record.root().is_some_and(|root| root.is_of(&device))) {
             return Err(Error::DeviceKnown { device: known.id.clone(), asked: uri.to_string() });
         }
-        look_for_one(&ring)?;
+        let looks = look_for_one(&ring)?;
 
         let mut plan = Plan::new("device-add", &ring.system.name);
         plan.change("device-pinned", pinning(&id, uri, &device));
@@ -54,6 +55,11 @@ impl DeviceAddPlan {
         if let Some(pending) = ring.pending() {
             let text = format!("generation {} is pending and not part of it", pending.number);
             plan.warning("pending", text);
+        }
+        plan.wants_pins(PinsOf::none(&ring, &looks).of_any(ring.usable(), None));
+        plan.wants_pin_of_new(&id, uri, &device);
+        if with_pin {
+            plan.wants_new_pin(&id);
         }
         plan.question = Some("Add the device?");
         Ok(Self { plan, place: place.clone(), id, uri: uri.clone(), needs_pin: device.needs_pin, ring })

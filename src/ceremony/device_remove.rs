@@ -1,6 +1,7 @@
 //! Device remove: a device that serves no more. What it held is held, and proved, elsewhere first.
 
-use super::crew::{Crew, look_at};
+use super::crew::{Crew, Looks, look_at};
+use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, record};
 use crate::device::{Kind, PinSources};
 use crate::ring::{DeviceRecord, Ring};
@@ -42,6 +43,7 @@ impl DeviceRemovePlan {
             }
         }
         let reached = look_at(&ring, &record);
+        let looks = reached.as_ref().map_or_else(|_| Looks::default(), |found| Looks::at(id, found.clone()));
         let destroys = record.uri.kind() == Kind::Pkcs11 && reached.is_ok();
         match (record.uri.kind(), reached) {
             (Kind::Tpm, _) if held.is_empty() => {}
@@ -61,6 +63,8 @@ impl DeviceRemovePlan {
                 plan.warning("keys-stay", text);
             }
         }
+        let pins = PinsOf::none(&ring, &looks).of_any(ring.usable(), Some(id));
+        plan.wants_pins(if destroys { pins.of(id) } else { pins });
         plan.question = Some("Remove the device?");
         Ok(Self { plan, place: place.clone(), ring, record, destroys })
     }

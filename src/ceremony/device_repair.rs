@@ -1,7 +1,8 @@
 //! Device repair: brings a device of the ring up to date with what the others hold.
 
-use super::crew::{Crew, look_at};
+use super::crew::{Crew, Looks, look_at};
 use super::generate::guarded;
+use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, Tell, record, sealing};
 use crate::derive::{GenerationId, Source};
 use crate::device::{Fault, PinSources};
@@ -26,13 +27,16 @@ impl DeviceRepairPlan {
         if ring.being_added().any(|begun| begun.id == id) {
             return Err(Error::NotInService { device: id.to_owned(), uri: record.uri.to_string() });
         }
-        look_at(&ring, record)?;
+        let looks = Looks::at(id, look_at(&ring, record)?);
         let mut plan = Plan::new("device-repair", &ring.system.name);
         plan.change("seals-checked", format!("every seal on {id} is checked, and made anew where it does not open"));
         let lacking: Vec<u32> = ring.lacking(id).map(|generation| generation.number).collect();
         if !lacking.is_empty() {
             plan.change("generations-sealed", format!("sealed on {id} too: {}", generations(&lacking)));
         }
+        // Which seals don't open, only the device can tell, and it wants its PIN first.
+        let pins = PinsOf::none(&ring, &looks).of(id).of_any(ring.lacking(id), Some(id));
+        plan.wants_pins(pins.of_any_perhaps(ring.usable(), Some(id)));
         Ok(Self { plan, place: place.clone(), ring, id: id.to_owned() })
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::crew::{Crew, muster};
 use super::proof::Target;
 use super::sealing::take_in;
+use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, record};
 use crate::device::{Key, PinSources, Protection};
 use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
@@ -31,7 +32,7 @@ impl GeneratePlan {
         only_master(&ring)?;
         let number = ring.next_number()?;
         let target = Target::check(target, work_factor)?;
-        let devices = muster(&ring, leave)?;
+        let (devices, looks) = muster(&ring, leave)?;
 
         let mut plan = Plan::new("generate", &ring.system.name);
         if let Some(pending) = ring.pending() {
@@ -61,6 +62,9 @@ impl GeneratePlan {
             plan.change("generation-kept", text);
         }
         plan.warning("derive-changes", "from then on, `derive` without --generation gives other keys");
+        let pins = devices.iter().fold(PinsOf::none(&ring, &looks), |pins, record| pins.of(&record.id));
+        plan.wants_pins(pins);
+        plan.wants_new_passphrase();
         plan.question = Some("Make the new generation?");
         Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), target, number, ring })
     }

@@ -70,6 +70,11 @@ impl InitPlan {
         plan.change("device-pinned", pinning(&id, uri, &device));
         plan.change("generation-made", format!("generation 1 is made inside {id} and becomes active"));
         plan.change("backup-written", format!("its backup is written to {}", target.display()));
+        plan.wants_pin_of_new(&id, uri, &device);
+        if with_pin {
+            plan.wants_new_pin(&id);
+        }
+        plan.wants_new_passphrase();
         Ok(Self {
             plan,
             place: place.clone(),

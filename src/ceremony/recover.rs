@@ -1,6 +1,7 @@
 //! Recover: puts the last good ring of the history back where `ring.json` was damaged or lost.
 
 use super::crew::{Crew, look_for_one};
+use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, Tell, ids, record};
 use crate::device::PinSources;
 use crate::ring::Ring;
@@ -28,7 +29,7 @@ impl RecoverPlan {
             Current::Damaged(why) => (true, format!("the ring in {directory} is damaged ({why}) and put aside")),
         };
         let ring = store.last_good()?.ok_or_else(|| Error::NoHistory(place.directory.clone()))?;
-        look_for_one(&ring)?;
+        let looks = look_for_one(&ring)?;
 
         let mut plan = Plan::new("recover", &ring.system.name);
         plan.change(if damaged { "ring-put-aside" } else { "ring-missing" }, what);
@@ -45,6 +46,7 @@ impl RecoverPlan {
             "newer-commits",
             "where the ring had changed since, a backup has what is newer: `strongroom restore` adds it",
         );
+        plan.wants_pins(PinsOf::none(&ring, &looks).of_any(ring.usable(), None));
         plan.question = Some("Put it back?");
         Ok(Self { plan, place: place.clone(), ring, damaged })
     }

@@ -7,8 +7,9 @@ mod perform;
 
 use std::path::{Path, PathBuf};
 
-use super::crew::muster;
+use super::crew::{Looks, muster};
 use super::init::pinning;
+use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, look_at_new, open_backup, record_of};
 use crate::backup::{Contents, Entry, Preamble};
 use crate::device::{Description, DeviceUri, Kind};
@@ -59,7 +60,7 @@ enum Onto {
     /// A device that a new ring is founded on.
     Founded { uri: DeviceUri, device: Box<Description> },
     /// The devices of the ring that is here.
-    Ring(Vec<DeviceRecord>),
+    Ring { devices: Vec<DeviceRecord>, looks: Looks },
 }
 
 /// A backup that was opened, and what restoring it will change.
@@ -104,7 +105,8 @@ impl Restore {
                     let theirs: Vec<String> = ring.in_service().map(|record| record.uri.to_string()).collect();
                     return Err(Error::OtherDevice { theirs: theirs.join(", "), asked: asked.to_string() });
                 }
-                Onto::Ring(muster(ring, &options.leave)?)
+                let (devices, looks) = muster(ring, &options.leave)?;
+                Onto::Ring { devices, looks }
             }
         };
         Ok(Self { preamble, place: place.clone(), path: path.to_owned(), options, ring, ruin, onto })
@@ -119,13 +121,23 @@ impl Restore {
             plan.warning("preamble-differs", Step::PreambleDiffers {}.to_string());
         }
         match (&self.ring, &self.onto) {
-            (Some(ring), Onto::Ring(_)) => self.state_addition(&mut plan, ring, &contents)?,
-            (None, Onto::Ring(_)) => return Err(Error::NoDevice),
+            (Some(ring), Onto::Ring { devices, looks }) => {
+                self.state_addition(&mut plan, ring, &contents)?;
+                let pins = PinsOf::none(ring, looks);
+                plan.wants_pins(devices.iter().fold(pins, |pins, record| pins.of(&record.id)));
+            }
+            (None, Onto::Ring { .. }) => return Err(Error::NoDevice),
             (_, Onto::Founded { uri, device }) => {
                 self.state_ruin(&mut plan, &contents)?;
                 self.state_founding(&mut plan, uri, device, &contents);
+                let id = Ring::device_name(uri.kind(), &[]);
+                plan.wants_pin_of_new(&id, uri, device);
+                if self.options.with_pin {
+                    plan.wants_new_pin(&id);
+                }
             }
         }
+        plan.wants_passphrase();
         Ok(RestorePlan { plan, from: self, contents, record })
     }
 

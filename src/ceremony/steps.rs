@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Wanted;
 use crate::derive::GenerationId;
 
 /// What a ceremony will do: a statement, agreed to before anything happens.
@@ -16,6 +17,8 @@ pub struct Plan {
     pub changes: Vec<Statement>,
     /// What the admin should think about first.
     pub warnings: Vec<Statement>,
+    /// What will be asked for, in the order in which one descriptor would be read.
+    pub secrets: Vec<Wanted>,
     /// The question to be answered with yes; none where nothing needs to be asked.
     pub question: Option<&'static str>,
 }
@@ -35,6 +38,7 @@ impl Plan {
             system: system.to_owned(),
             changes: Vec::new(),
             warnings: Vec::new(),
+            secrets: Vec::new(),
             question: None,
         }
     }

@@ -233,15 +233,12 @@ impl Pins<'_> {
             }
             self.terminal.warn(&format!("the PIN in {from} was refused before, and is not sent again"));
         }
-        let whose = match request.kind {
-            Kind::Pkcs11 => format!("User PIN of {}", request.device),
-            Kind::Tpm => "PIN of the master secret".to_owned(),
-        };
         let tries = match request.tries_left {
             Some(left) => format!(" ({left} tries left)"),
             None => String::new(),
         };
-        let asked = self.terminal.ask_secret(&format!("{whose}{tries}: "), "the PIN", "--pin-file or --pin-fd");
+        let asked =
+            self.terminal.ask_secret(&format!("{}{tries}: ", request.question()), "the PIN", "--pin-file or --pin-fd");
         let pin = asked.map_err(refused)?;
         if pin.is_empty() {
             return Err(Fault::PinMissing { device: request.device.clone() }.into());

@@ -75,3 +75,83 @@ fn fails_where_the_ceremony_would_fail() {
     assert_eq!((shot.code, shot.json()[0]["error"]["id"].as_str()), (Some(3), Some("device-unreachable")), "{shot}");
     snapshot::check("dry-run-refused", &shots);
 }
+
+/// What a plan says will be asked for: `pin hsm1`, with `?` where another device would do, and `!` where it is chosen anew.
+fn wanted(world: &World, line: &str) -> Vec<String> {
+    let shot = done(world, &format!("{line} --json --dry-run"));
+    let plan = shot.json().pop().expect("a plan");
+    let told = plan["secrets"].as_array().expect("a list").iter().map(|secret| {
+        assert!(secret["text"].as_str().is_some_and(|text| !text.is_empty()), "{shot}");
+        let device = secret["device"].as_str().map(|device| format!(" {device}")).unwrap_or_default();
+        let spare = if secret["required"] == true { "" } else { "?" };
+        let new = if secret["new"] == true { "!" } else { "" };
+        format!("{}{device}{spare}{new}", secret["id"].as_str().expect("an id"))
+    });
+    told.collect()
+}
+
+#[test]
+fn says_which_secrets_will_be_asked_for() {
+    let world = World::fresh();
+    assert_eq!(wanted(&world, "init --device $TPM new.backup"), ["passphrase!"]);
+    let with_pin = "init --device $TPM --with-pin new.backup";
+    assert_eq!(wanted(&world, with_pin), ["new-pin tpm1!", "passphrase!"]);
+    let world = World::fresh_token();
+    assert_eq!(wanted(&world, "init --device $HSM new.backup"), ["pin hsm1", "passphrase!"]);
+    let uri = world.hsm.as_ref().unwrap().uri();
+    let with_file = format!("init --device '{uri}&pin-source={}' new.backup", world.path("pin").display());
+    assert_eq!(wanted(&world, &with_file), ["passphrase!"], "the file is asked, and nobody else");
+
+    // tpm1 serves without a PIN, so nobody asks for the token's unless every device has to serve.
+    let mut world = World::on_both();
+    assert_eq!(wanted(&world, "generate new.backup"), ["pin hsm1", "passphrase!"]);
+    assert_eq!(wanted(&world, "generate --leave-behind hsm1 new.backup"), ["passphrase!"]);
+    assert_eq!(wanted(&world, "backup new.backup"), ["passphrase!"]);
+    assert_eq!(wanted(&world, "device remove tpm1"), ["pin hsm1"]);
+    assert_eq!(wanted(&world, "device remove hsm1"), ["pin hsm1"]);
+    assert_eq!(wanted(&world, "device repair hsm1"), ["pin hsm1"]);
+    assert_eq!(wanted(&world, "device repair tpm1"), ["pin hsm1?"]);
+    world.done("generate --yes --leave-behind tpm1 --pin-file pin --passphrase-file pass two.backup");
+    assert_eq!(wanted(&world, "backup new.backup"), ["pin hsm1", "passphrase!"], "only the token has generation 2");
+    assert_eq!(wanted(&world, "device repair tpm1"), ["pin hsm1"]);
+    let restore = "restore --passphrase-file pass two.backup";
+    assert_eq!(wanted(&world, restore), ["pin hsm1", "passphrase"]);
+    let replace = "restore --replace --device $TPM --with-pin --passphrase-file pass two.backup";
+    assert_eq!(wanted(&world, replace), ["new-pin tpm1!", "passphrase"]);
+    world.tpm.as_mut().unwrap().power_off();
+    assert_eq!(wanted(&world, "generate --leave-behind tpm1 new.backup"), ["pin hsm1", "passphrase!"]);
+}
+
+/// A TPM with a PIN first, a token next: either will do for a backup, and both are needed for a new generation.
+#[test]
+fn says_where_one_of_several_pins_will_do() {
+    let mut world = World::with_pin();
+    world.hsm = Some(crate::common::softhsm::SoftHsm::new("payroll"));
+    assert_eq!(wanted(&world, "device add $HSM"), ["pin tpm1", "pin hsm1"]);
+    world.file("hsm-pin", format!("{}\n", crate::common::softhsm::USER_PIN));
+    world.done("device add --yes --pin-file tpm1=pin --pin-file hsm1=hsm-pin $HSM");
+    assert_eq!(wanted(&world, "generate new.backup"), ["pin tpm1", "pin hsm1", "passphrase!"]);
+    assert_eq!(wanted(&world, "backup new.backup"), ["pin tpm1?", "pin hsm1?", "passphrase!"]);
+    world.file("state/ring.json", "{");
+    assert_eq!(wanted(&world, "recover"), ["pin tpm1?", "pin hsm1?"]);
+}
+
+/// What is listed is enough, in the order of the list, from one descriptor.
+#[test]
+fn what_is_listed_is_enough() {
+    let mut world = World::with_pin();
+    world.hsm = Some(crate::common::softhsm::SoftHsm::new("payroll"));
+    let pin = crate::common::softhsm::USER_PIN;
+    world.file("input", format!("{}\n{pin}\n", crate::world::PIN));
+    let shot = world.run_reading("input", "device add --yes --pin-fd tpm1=0 --pin-fd hsm1=0 $HSM");
+    assert_eq!(shot.code, Some(0), "{shot}");
+    for (line, input) in [
+        ("generate --yes --pin-fd tpm1=0 --pin-fd hsm1=0 --passphrase-fd 0 two.backup", format!("2468-seal\n{pin}\n")),
+        ("backup --pin-fd hsm1=0 --passphrase-fd 0 three.backup", format!("{pin}\n")),
+        ("backup --pin-fd tpm1=0 --passphrase-fd 0 four.backup", "2468-seal\n".to_owned()),
+    ] {
+        world.file("input", format!("{input}{}\n", crate::world::PASSPHRASE));
+        let shot = world.run_reading("input", line);
+        assert_eq!(shot.code, Some(0), "{shot}");
+    }
+}

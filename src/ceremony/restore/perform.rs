@@ -25,7 +25,7 @@ impl RestorePlan {
             (Onto::Founded { uri, device }, _) => {
                 vec![(Ring::device_name(uri.kind(), &[]), uri.clone(), device.needs_pin)]
             }
-            (Onto::Ring(devices), ring) => {
+            (Onto::Ring { devices, .. }, ring) => {
                 let asks = |id: &str| ring.as_ref().is_some_and(|ring| ring.asks_for_pin(id));
                 devices.iter().map(|one| (one.id.clone(), one.uri.clone(), asks(&one.id))).collect()
             }
@@ -46,11 +46,11 @@ impl RestorePlan {
         }
         record::begin(&self.from.place, &locked, found.as_ref(), tell)?;
         match (found, &self.from.onto) {
-            (Some(ring), Onto::Ring(devices)) => {
+            (Some(ring), Onto::Ring { devices, .. }) => {
                 let devices = devices.iter().map(|record| record.id.clone()).collect();
                 self.add(ring, devices, &locked, pins, tell)
             }
-            (None, Onto::Ring(_)) => Err(StoreError::Changed.into()),
+            (None, Onto::Ring { .. }) => Err(StoreError::Changed.into()),
             (former, Onto::Founded { uri, .. }) => {
                 let uri = uri.clone();
                 self.found(former, uri, &locked, new_pin, pins, tell)

@@ -76,6 +76,11 @@ impl Pkcs11Uri {
         self.wanted.iter().map(|(attribute, value)| (*attribute, value.as_str()))
     }
 
+    /// The token's label, where one is asked for.
+    pub fn token(&self) -> Option<&str> {
+        self.wanted().find_map(|(attribute, value)| (attribute == Attribute::Token).then_some(value))
+    }
+
     /// The file that `pin-source` names, for whoever answers when a PIN is asked for.
     pub fn pin_source(&self) -> Option<&Path> {
         self.pin_source.as_deref()
