@@ -8,6 +8,7 @@ mod devices;
 mod generate;
 mod init;
 mod paper;
+mod passphrase;
 mod recover;
 mod restore;
 mod status;
@@ -20,7 +21,8 @@ use strongroom::ceremony::Place;
 use strongroom::store::DEFAULT_DIRECTORY;
 
 use crate::cli::{
-    Audit, Backup, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init, Recover,
+    Audit, Backup, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init, Passphrase,
+    Recover,
 };
 use crate::report::{self, Stop};
 use crate::terminal::Terminal;
@@ -54,6 +56,8 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Device(Device::Remove(args)) => devices::remove(args, place, terminal),
         Command::Device(Device::Repair(args)) => devices::repair(args, place, terminal),
         Command::Device(Device::Retry(args)) => devices::retry(&args, place, terminal),
+        Command::Passphrase(Passphrase::Check(args)) => passphrase::check(&args, place, terminal),
+        Command::Passphrase(Passphrase::Suggest) => passphrase::suggest(terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),
@@ -100,6 +104,8 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Device(Device::List) => return ("device list", None),
         Command::Audit(Audit::Show(_)) => return ("audit show", None),
         Command::Audit(Audit::Verify(_)) => return ("audit verify", None),
+        Command::Passphrase(Passphrase::Check(_)) => return ("passphrase check", None),
+        Command::Passphrase(Passphrase::Suggest) => return ("passphrase suggest", None),
         Command::Completions { .. } => return ("completions", None),
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),

@@ -18,6 +18,9 @@ pub const MAX_HINT: usize = 200;
 /// Words of a passphrase that Strongroom makes: 110 bits.
 pub const WORDS: usize = 10;
 
+/// The strength that a new passphrase must have: zxcvbn's best.
+pub const STRONG: u8 = 4;
+
 /// How many characters the strength estimate looks at; more would only cost time.
 const JUDGED: usize = 100;
 /// Words of the hint shorter than this say nothing about the passphrase.
@@ -35,7 +38,7 @@ pub enum PassphraseError {
     #[error("the passphrase is too long: {0} bytes")]
     Long(usize),
     /// zxcvbn's own words on why, where it has any.
-    #[error("the passphrase can be guessed (strength {score} of 4){}", because(.reason))]
+    #[error("the passphrase can be guessed (strength {score} of {STRONG}){}", because(.reason))]
     Weak { score: u8, reason: Option<String> },
     #[error("the hint has {0} characters; the limit is {MAX_HINT}")]
     LongHint(usize),
@@ -87,33 +90,48 @@ pub fn normalized(bytes: &[u8]) -> Result<Passphrase, PassphraseError> {
     Ok(Passphrase::new(SecretBytes::copy_of(composed.as_bytes())))
 }
 
+/// What a new passphrase is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// How hard it is to guess, 0 to [`STRONG`].
+    pub score: u8,
+    /// Why it is not taken, if it is not.
+    pub problem: Option<PassphraseError>,
+}
+
 /// Judges a new passphrase. `known` are words that a guesser would try first: the system's name, the host's, the hint.
-pub fn check_new(passphrase: &Passphrase, hint: &Hint, known: &[&str]) -> Result<(), PassphraseError> {
+pub fn judge(passphrase: &Passphrase, hint: &Hint, known: &[&str]) -> Judgement {
     let text = passphrase.expose_str();
-    match text.len() {
-        len @ 0..MIN_BYTES => return Err(PassphraseError::Short(len)),
-        len if len > MAX_BYTES => return Err(PassphraseError::Long(len)),
-        _ => {}
-    }
-    if gives_away(hint, text) {
-        return Err(PassphraseError::TellingHint);
-    }
     let mut known: Vec<&str> = known.to_vec();
     known.extend(hint.0.split_whitespace());
     let judged = Zeroizing::new(text.chars().take(JUDGED).collect::<String>());
     let estimate = zxcvbn::zxcvbn(&judged, &known);
     let score = u8::from(estimate.score());
-    if score < 4 {
-        let reason = estimate.feedback().and_then(|feedback| feedback.warning()).map(|warning| warning.to_string());
-        return Err(PassphraseError::Weak { score, reason });
-    }
-    Ok(())
+    let problem = match text.len() {
+        len @ 0..MIN_BYTES => Some(PassphraseError::Short(len)),
+        len if len > MAX_BYTES => Some(PassphraseError::Long(len)),
+        _ if gives_away(hint, text) => Some(PassphraseError::TellingHint),
+        _ if score < STRONG => {
+            let reason = estimate.feedback().and_then(|feedback| feedback.warning()).map(|warning| warning.to_string());
+            Some(PassphraseError::Weak { score, reason })
+        }
+        _ => None,
+    };
+    Judgement { score, problem }
+}
+
+/// Refuses a new passphrase that [`judge`] finds fault with.
+pub fn check_new(passphrase: &Passphrase, hint: &Hint, known: &[&str]) -> Result<(), PassphraseError> {
+    judge(passphrase, hint, known).problem.map_or(Ok(()), Err)
 }
 
 /// Whether the passphrase is hard to type on another keyboard or system.
 pub fn is_hard_to_type(passphrase: &Passphrase) -> bool {
     !passphrase.expose_secret().is_ascii()
 }
+
+/// What is said of one that [`is_hard_to_type`].
+pub const HARD_TO_TYPE: &str = "the passphrase has characters that not every keyboard can type";
 
 /// A strong one: ten words of the 2,048 of BIP 39, drawn evenly, joined by `-`.
 pub fn suggest() -> Passphrase {

@@ -90,6 +90,9 @@ pub enum Stop {
     /// The warnings have been printed.
     #[error("the check found something")]
     Warnings,
+    /// What is wrong with it has been printed.
+    #[error("the passphrase would not be taken")]
+    Unacceptable,
 }
 
 macro_rules! through_ceremony {
@@ -122,6 +125,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of what is wrong with a new passphrase.
+    pub fn of_passphrase(error: PassphraseError) -> Self {
+        Self::of(&anyhow::Error::from(Stop::from(error)))
+    }
+
     /// Of whatever reached the edge.
     pub fn of(error: &anyhow::Error) -> Self {
         let (id, exit, hint) = match error.downcast_ref::<Stop>() {
@@ -151,7 +159,7 @@ fn message(error: &anyhow::Error) -> String {
 pub fn tell(error: &anyhow::Error, terminal: &Terminal) -> u8 {
     let report = Report::of(error);
     match error.downcast_ref::<Stop>() {
-        Some(Stop::Warnings) => {}
+        Some(Stop::Warnings | Stop::Unacceptable) => {}
         Some(Stop::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => {}
         _ if terminal.is_json() => {
             let _ = terminal.object(&serde_json::json!({ "error": report }));

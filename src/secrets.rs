@@ -132,6 +132,14 @@ impl Given {
     }
 }
 
+/// A passphrase as it was given or typed, to be judged.
+pub fn to_be_judged(args: &PassphraseArgs, terminal: &Terminal) -> Result<SecretBytes, Stop> {
+    match from_flags(PASSPHRASE, &args.passphrase_file, args.passphrase_fd)? {
+        Some(bytes) => Ok(bytes),
+        None => terminal.ask_secret("Passphrase: ", PASSPHRASE, PASSPHRASE_FLAG),
+    }
+}
+
 /// What `--hint` gives: no secret, so it is looked at in a dry run too.
 pub fn hint(args: &NewPassphrase) -> Result<Option<Hint>, Stop> {
     Ok(args.hint.as_deref().map(Hint::new).transpose()?)
@@ -177,7 +185,7 @@ fn same(passphrase: &Passphrase, again: SecretBytes, what: &'static str) -> Resu
 
 fn warn_of_keyboards(passphrase: &Passphrase, terminal: &Terminal) {
     if passphrase::is_hard_to_type(passphrase) {
-        terminal.warn("the passphrase has characters that not every keyboard can type");
+        terminal.warn(passphrase::HARD_TO_TYPE);
     }
 }
 

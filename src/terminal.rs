@@ -21,6 +21,7 @@ use serde::Serialize;
 use strongroom::ceremony::{Plan, Step};
 use strongroom::secret::{Passphrase, SecretBytes};
 use strongroom::text::escaped;
+use zeroize::Zeroizing;
 
 use crate::cli::{Color, Global};
 use crate::report::Stop;
@@ -73,6 +74,11 @@ impl Terminal {
         self.rest();
         let mut output = io::stdout().lock();
         output.write_all(bytes).and_then(|()| output.flush()).map_err(Stop::Output)
+    }
+
+    /// A secret that was asked for as a result, on a line of its own.
+    pub fn secret(&self, passphrase: &Passphrase) -> Result<(), Stop> {
+        self.write(&Zeroizing::new([passphrase.expose_secret(), b"\n"].concat()))
     }
 
     /// A result as one JSON object on a line.

@@ -57,6 +57,7 @@ pub fn of(stop: &Stop) -> Verdict {
         ),
         Stop::Output(_) | Stop::Write { .. } => say("output", Exit::Failed, "nothing was changed in the ring"),
         Stop::Warnings => say("warnings", Exit::Warnings, ""),
+        Stop::Unacceptable => say("passphrase", Exit::Refused, ""),
     }
 }
 
@@ -242,7 +243,7 @@ fn of_passphrase(error: &PassphraseError) -> Verdict {
         PassphraseError::Weak { .. } => say(
             "passphrase-weak",
             Exit::Refused,
-            "use several unrelated words, or leave it empty to get a strong one made",
+            "use several unrelated words, or a made one: leave it empty at the prompt, or `strongroom passphrase suggest`",
         ),
         PassphraseError::NotUtf8 | PassphraseError::ControlCharacter => {
             say("passphrase-form", Exit::Refused, "use UTF-8 text without control characters")
