@@ -256,11 +256,15 @@ pub struct Recover {
 Examples:
   strongroom status
   strongroom status --json | jq .active
-  strongroom status --check        one line a warning; exit code 7 where there is one")]
+  strongroom status --check        one line a warning; exit code 7 where there is one
+  strongroom status --quick --json what the ring says, at once, with any number of devices")]
 pub struct Status {
     /// For monitoring: print warnings only, and exit with 7 where there are any
     #[arg(long)]
     pub check: bool,
+    /// Look at the ring alone: no device is asked, so nothing is said of their health
+    #[arg(long, conflicts_with = "check")]
+    pub quick: bool,
 }
 
 /// Derive a key from the master secret, inside the device

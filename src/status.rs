@@ -35,7 +35,8 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     pub generations: Vec<GenerationStatus>,
     pub backups: Vec<BackupStatus>,
-    /// None where it can't be checked at all, or where there is no ring yet that it could be the log of.
+    /// None where it can't be checked at all, where there is no ring yet that it could be the log of, and where devices
+    /// are not asked.
     pub log: Option<LogStatus>,
     pub warnings: Vec<Statement>,
 }
@@ -71,9 +72,17 @@ pub struct BackupStatus {
     pub present: bool,
 }
 
+/// How closely is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The ring alone: for an overview that is refreshed often, and must not wait for a device.
+    Ring,
+    /// The devices are asked too, every seal is opened that opens without a PIN, and the log is checked.
+    Devices,
+}
+
 impl Status {
-    /// Looks at everything.
-    pub fn of(place: &Place) -> Result<Self, Error> {
+    pub fn of(place: &Place, depth: Depth) -> Result<Self, Error> {
         let store = Store::open(&place.directory)?;
         let founding = store.founding()?;
         let (ring, served) = match (store.read()?, &founding) {
@@ -101,9 +110,12 @@ impl Status {
             warnings.push(Statement { id: "pending", text });
         }
         let refusals = store.refusals()?;
-        let look = |record| devices::look(record, &ring, &refusals, &mut warnings);
+        let look = |record| devices::look(record, &ring, depth, &refusals, &mut warnings);
         let devices: Vec<DeviceStatus> = ring.devices.iter().map(look).collect();
-        let log = if served { log::look(place, &devices, &mut warnings) } else { None };
+        let log = match depth {
+            Depth::Devices if served => log::look(place, &devices, &mut warnings),
+            Depth::Devices | Depth::Ring => None,
+        };
         judge_backups(&ring, place, now, &mut warnings);
         let active = ring.active().map(|generation| Active {
             number: generation.number,

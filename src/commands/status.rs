@@ -1,7 +1,7 @@
 //! `strongroom status`: how things stand. Never prompts.
 
 use strongroom::ceremony::Place;
-use strongroom::status::{DeviceStatus, LogStatus, SealState, Status};
+use strongroom::status::{Depth, DeviceStatus, LogStatus, SealState, Status};
 use strongroom::text::{escaped, generations};
 
 use crate::cli;
@@ -9,7 +9,8 @@ use crate::report::Stop;
 use crate::terminal::Terminal;
 
 pub fn run(args: &cli::Status, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let status = Status::of(place)?;
+    let depth = if args.quick { Depth::Ring } else { Depth::Devices };
+    let status = Status::of(place, depth)?;
     if terminal.is_json() {
         terminal.object(&status)?;
     } else if args.check {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Statement;
+use super::{Depth, Statement};
 use crate::ceremony::{Error, Opened};
 use crate::derive::Source;
 use crate::device::{Description, Fault, Guard, NoPin, Root, Tries};
@@ -13,9 +13,10 @@ use crate::ring::{DeviceRecord, Ring};
 pub struct DeviceStatus {
     pub id: String,
     pub uri: String,
-    /// `ready`, or why not.
+    /// `ready`, or why not; `not asked` where only the ring was looked at.
     pub state: String,
-    pub reachable: bool,
+    /// None: it was not asked.
+    pub reachable: Option<bool>,
     pub fingerprint: Option<String>,
     pub description: Option<Description>,
     pub notes: Vec<String>,
@@ -38,7 +39,7 @@ pub struct SealStatus {
 pub enum SealState {
     /// It opens, and gives the generation's id.
     Good,
-    /// It would take a PIN, or the device does not answer.
+    /// It would take a PIN, or the device does not answer, or was not asked.
     NotChecked,
     /// There is none.
     Missing,
@@ -46,46 +47,28 @@ pub enum SealState {
 }
 
 /// Looks at one device, and adds what needs attention to `warnings`.
-pub fn look(record: &DeviceRecord, ring: &Ring, refusals: &Refusals, warnings: &mut Vec<Statement>) -> DeviceStatus {
+pub fn look(
+    record: &DeviceRecord,
+    ring: &Ring,
+    depth: Depth,
+    refusals: &Refusals,
+    warnings: &mut Vec<Statement>,
+) -> DeviceStatus {
     let id = &record.id;
     let mut warn = |id: &'static str, text: String| warnings.push(Statement { id, text });
     let mut status = DeviceStatus {
         id: id.clone(),
         uri: record.uri.to_string(),
-        state: "ready".to_owned(),
-        reachable: false,
+        state: "not asked".to_owned(),
+        reachable: None,
         fingerprint: record.root().map(Root::fingerprint),
         description: None,
         notes: Vec::new(),
         seals: Vec::new(),
     };
-    // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
-    let pin = ring.asks_for_pin(id);
-    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
-        let description = opened.device.describe().map_err(|source| Error::Device { device: id.clone(), source })?;
-        Ok((opened, description))
-    });
-    match looked {
-        Ok((mut opened, description)) => {
-            status.reachable = true;
-            if let Some(tries) = description.tries.filter(|_| pin) {
-                status.state = of_tries(&tries);
-                if tries.low || tries.left.is_some_and(|left| left <= 1) {
-                    warn("tries-low", format!("{id}: few PIN tries are left before it locks"));
-                }
-            }
-            status.seals = seals(ring, id, Some(&mut opened));
-            status.notes.clone_from(&description.notes);
-            status.description = Some(description);
-        }
-        Err(error) => {
-            status.state = match &error {
-                Error::Device { source, .. } => source.fault.to_string(),
-                other => other.to_string(),
-            };
-            warn("device", error.to_string());
-            status.seals = seals(ring, id, None);
-        }
+    match depth {
+        Depth::Ring => status.seals = seals(ring, id, None),
+        Depth::Devices => ask(record, ring, &mut status, &mut warn),
     }
     if ring.being_added().any(|begun| begun.id == *id) && ring.is_founded() {
         status.state = "being added".to_owned();
@@ -117,6 +100,40 @@ pub fn look(record: &DeviceRecord, ring: &Ring, refusals: &Refusals, warnings: &
         warn("pin-refused", text);
     }
     status
+}
+
+/// Asks the device itself.
+fn ask(record: &DeviceRecord, ring: &Ring, status: &mut DeviceStatus, warn: &mut impl FnMut(&'static str, String)) {
+    let id = &record.id;
+    // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
+    let pin = ring.asks_for_pin(id);
+    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
+        let description = opened.device.describe().map_err(|source| Error::Device { device: id.clone(), source })?;
+        Ok((opened, description))
+    });
+    status.reachable = Some(looked.is_ok());
+    match looked {
+        Ok((mut opened, description)) => {
+            status.state = "ready".to_owned();
+            if let Some(tries) = description.tries.filter(|_| pin) {
+                status.state = of_tries(&tries);
+                if tries.low || tries.left.is_some_and(|left| left <= 1) {
+                    warn("tries-low", format!("{id}: few PIN tries are left before it locks"));
+                }
+            }
+            status.seals = seals(ring, id, Some(&mut opened));
+            status.notes.clone_from(&description.notes);
+            status.description = Some(description);
+        }
+        Err(error) => {
+            status.state = match &error {
+                Error::Device { source, .. } => source.fault.to_string(),
+                other => other.to_string(),
+            };
+            warn("device", error.to_string());
+            status.seals = seals(ring, id, None);
+        }
+    }
 }
 
 fn of_tries(tries: &Tries) -> String {

@@ -26,7 +26,7 @@ pub struct LogStatus {
 /// Examines the log with the devices that answered, and adds what needs attention to `warnings`.
 pub fn look(place: &Place, devices: &[DeviceStatus], warnings: &mut Vec<Statement>) -> Option<LogStatus> {
     let silent: Vec<String> =
-        devices.iter().filter(|device| !device.reachable).map(|device| device.id.clone()).collect();
+        devices.iter().filter(|device| device.reachable != Some(true)).map(|device| device.id.clone()).collect();
     let examined = Examination::new(place).and_then(|it| it.without(silent.clone()).execute(&NoPin, &mut |_| {}));
     let mut warn = |text: String| warnings.push(Statement { id: "audit", text });
     match examined {

@@ -27,6 +27,7 @@ mod output;
 mod passphrases;
 mod pins;
 mod prompts;
+mod quick;
 mod restores;
 mod rings;
 mod secrets;
