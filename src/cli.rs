@@ -185,6 +185,8 @@ pub struct Verify {
     pub pin: PinArgs,
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub dry: DryRun,
 }
 
 /// Restore the same secret onto this server's device

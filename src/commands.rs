@@ -22,7 +22,7 @@ use strongroom::store::DEFAULT_DIRECTORY;
 
 use crate::cli::{
     Audit, Backup, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init, Passphrase,
-    Recover,
+    Recover, Verify,
 };
 use crate::report::{self, Stop};
 use crate::terminal::Terminal;
@@ -122,6 +122,7 @@ fn is_idle(command: &Command) -> bool {
         Command::Init(Init { dry: DRY, .. })
             | Command::Generate(Generate { dry: DRY, .. })
             | Command::Backup(Backup { dry: DRY, .. })
+            | Command::Verify(Verify { dry: DRY, .. })
             | Command::Recover(Recover { dry: DRY, .. })
             | Command::Device(
                 Device::Add(DeviceAdd { dry: DRY, .. })

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::crew::{Crew, look_for_one};
-use super::{Error, Place, Step, Tell, absolute, generate, now, open_backup, proof, record, record_of};
+use super::wanted::PinsOf;
+use super::{Error, Place, Plan, Step, Tell, absolute, generate, now, open_backup, proof, record, record_of};
 use crate::backup::{BackupError, Contents, Preamble};
 use crate::derive::GenerationId;
 use crate::device::PinSources;
@@ -19,6 +20,7 @@ use crate::store::{Locked, Store, StoreError};
 /// A backup file that was looked at.
 pub struct Verify {
     pub preamble: Preamble,
+    pub plan: Plan,
     place: Place,
     path: PathBuf,
     ring: Option<Ring>,
@@ -42,10 +44,23 @@ impl Verify {
         let file = crate::durable::read(path, crate::backup::MAX_FILE)?;
         let preamble = crate::backup::look(&file).map_err(Error::backup(path))?;
         let ring = readable(place)?.ok();
-        if let Some(ring) = &ring {
-            look_for_one(ring)?;
+        let mut plan = Plan::new("verify", ring.as_ref().map_or("", |ring| &ring.system.name));
+        match &ring {
+            Some(ring) => {
+                let looks = look_for_one(ring)?;
+                let text =
+                    format!("the drill of {} is written down, where it proves every generation in it", path.display());
+                plan.change("drill-recorded", text);
+                if let Some(pending) = ring.pending() {
+                    let text = format!("generation {} becomes active, if this is its backup", pending.number);
+                    plan.change("pending-finished", text);
+                }
+                plan.wants_pins(PinsOf::none(ring, &looks).of_each(ring.generations.iter()));
+            }
+            None => plan.change("nothing-changes", "nothing: no ring here can be read, to prove it against"),
         }
-        Ok(Self { preamble, place: place.clone(), path: path.to_owned(), ring })
+        plan.wants_passphrase();
+        Ok(Self { preamble, plan, place: place.clone(), path: path.to_owned(), ring })
     }
 
     /// The ring whose devices the backup is proved against, where this server has one.

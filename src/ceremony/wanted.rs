@@ -59,14 +59,25 @@ impl<'r> PinsOf<'r> {
     /// to, `but` one.
     pub fn of_any(mut self, generations: impl Iterator<Item = &'r Generation>, but: Option<&str>) -> Self {
         for generation in generations {
-            let holders = self.ring.devices.iter().filter(|record| generation.seal_on(&record.id).is_some());
-            let holders = holders.filter(|record| but != Some(&*record.id) && !self.looks.is_away(&record.id));
-            let holders: Vec<&DeviceRecord> = holders.collect();
+            let holders = self.holders(generation, but);
             for record in &holders {
                 if !self.asks(record) {
                     break;
                 }
                 *self.wanted.entry(&record.id).or_default() |= holders.len() == 1;
+            }
+        }
+        self
+    }
+
+    /// For each of these generations, every device serves that holds it and can; one at least.
+    pub fn of_each(mut self, generations: impl Iterator<Item = &'r Generation>) -> Self {
+        for generation in generations {
+            let holders: Vec<&DeviceRecord> = self.holders(generation, None);
+            for record in &holders {
+                if self.asks(record) {
+                    *self.wanted.entry(&record.id).or_default() |= holders.len() == 1;
+                }
             }
         }
         self
@@ -80,6 +91,12 @@ impl<'r> PinsOf<'r> {
             *required = sure.get(id).copied().unwrap_or(false);
         }
         all
+    }
+
+    /// The devices that hold a generation and are not known to be away.
+    fn holders(&self, generation: &Generation, but: Option<&str>) -> Vec<&'r DeviceRecord> {
+        let holders = self.ring.devices.iter().filter(|record| generation.seal_on(&record.id).is_some());
+        holders.filter(|record| but != Some(&*record.id) && !self.looks.is_away(&record.id)).collect()
     }
 
     fn asks(&self, record: &DeviceRecord) -> bool {

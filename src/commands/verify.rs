@@ -12,8 +12,16 @@ use crate::terminal::Terminal;
 
 pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let verify = Verify::new(place, &args.file)?;
+    if args.dry.dry_run {
+        show(&verify.preamble, terminal)?;
+        return terminal.dry_run(&verify.plan);
+    }
     let mut given = Given::read(&args.pin, None, Some(&args.passphrase))?;
     show(&verify.preamble, terminal)?;
+    // To people, that a drill is written down is not worth a plan.
+    if terminal.is_json() {
+        terminal.plan(&verify.plan)?;
+    }
     let devices = verify.ring().map(Asker::all).unwrap_or_default();
     let pins = given.keyring(devices, &place.directory, terminal)?;
     let passphrase = given.passphrase(terminal)?;

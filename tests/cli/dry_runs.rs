@@ -32,6 +32,7 @@ fn says_what_would_change_and_reads_no_secret() {
     shots.push(done(&world, &format!("generate --dry-run {NOWHERE} new.backup")));
     shots.push(done(&world, &format!("generate --dry-run --leave-behind tpm1 {NOWHERE} new.backup")));
     shots.push(done(&world, &format!("backup --dry-run {NOWHERE} new.backup")));
+    shots.push(done(&world, &format!("verify --dry-run {NOWHERE} payroll.backup")));
     shots.push(done(&world, "device remove --dry-run --pin-fd 9 hsm1"));
     shots.push(done(&world, "device repair --dry-run --pin-fd 9 hsm1"));
     let apart = World::two_devices();
@@ -49,6 +50,9 @@ fn the_plan_as_json_is_that_of_the_ceremony() {
         let real = world.done(line);
         assert_eq!(dry.json()[0], real.json()[0], "{line}");
     }
+    // What a backup says of itself comes first.
+    let dry = done(&world, "verify --json --dry-run two.backup");
+    assert_eq!(dry.json()[..], world.done("verify --json --passphrase-file pass two.backup").json()[..2], "{dry}");
 }
 
 #[test]
@@ -107,6 +111,7 @@ fn says_which_secrets_will_be_asked_for() {
     assert_eq!(wanted(&world, "generate new.backup"), ["pin hsm1", "passphrase!"]);
     assert_eq!(wanted(&world, "generate --leave-behind hsm1 new.backup"), ["passphrase!"]);
     assert_eq!(wanted(&world, "backup new.backup"), ["passphrase!"]);
+    assert_eq!(wanted(&world, "verify payroll.backup"), ["pin hsm1?", "passphrase"], "each that can proves it");
     assert_eq!(wanted(&world, "device remove tpm1"), ["pin hsm1"]);
     assert_eq!(wanted(&world, "device remove hsm1"), ["pin hsm1"]);
     assert_eq!(wanted(&world, "device repair hsm1"), ["pin hsm1"]);
@@ -134,6 +139,8 @@ fn says_where_one_of_several_pins_will_do() {
     assert_eq!(wanted(&world, "backup new.backup"), ["pin tpm1?", "pin hsm1?", "passphrase!"]);
     world.file("state/ring.json", "{");
     assert_eq!(wanted(&world, "recover"), ["pin tpm1?", "pin hsm1?"]);
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    assert_eq!(wanted(&world, "verify payroll.backup"), ["passphrase"], "there is nobody to prove it against");
 }
 
 /// What is listed is enough, in the order of the list, from one descriptor.
