@@ -98,6 +98,7 @@ pub enum Command {
 Examples:
   strongroom init /mnt/usb/payroll.backup                       the wizard
   strongroom init --device tpm: --name payroll /mnt/usb/payroll.backup
+  strongroom init --custodians 2 /mnt/usb/payroll.backup        two people type a part of the passphrase each
   strongroom init --device 'pkcs11:token=payroll?pin-source=/etc/strongroom/pin' \\
       --passphrase-fd 0 --hint 'sheet 7 in the safe' /mnt/usb/payroll.backup < passphrase")]
 pub struct Init {
@@ -134,6 +135,7 @@ Examples:
   strongroom generate --dry-run /mnt/usb/payroll-2.backup              all checks, and what would change
   strongroom generate /mnt/usb/payroll-2.backup
   strongroom generate --yes --passphrase-file /run/keys/passphrase /mnt/usb/payroll-2.backup
+  strongroom generate --custodians 2 /mnt/usb/payroll-2.backup           its passphrase in two parts
   strongroom generate --leave-behind hsm1 /mnt/usb/payroll-2.backup      while hsm1 is away"
 )]
 pub struct Generate {
@@ -158,6 +160,7 @@ pub struct Generate {
 #[command(after_long_help = "\
 Examples:
   strongroom backup /mnt/usb2/payroll.backup
+  strongroom backup --custodians 3 /mnt/usb2/payroll.backup
   strongroom backup --passphrase-file /run/keys/passphrase --hint 'sheet 8' /mnt/usb2/payroll.backup")]
 pub struct Backup {
     /// The backup file to be made; it must not exist
@@ -176,8 +179,9 @@ pub struct Backup {
 /// Works on any machine: where there is no ring, it says what it could not prove.
 #[derive(Args)]
 #[command(after_long_help = "\
-Example:
-  strongroom verify /mnt/usb/payroll.backup")]
+Examples:
+  strongroom verify /mnt/usb/payroll.backup
+  strongroom verify --custodians 2 /mnt/usb/payroll.backup      each types the part that they know")]
 pub struct Verify {
     #[arg(value_name = "BACKUP_FILE")]
     pub file: PathBuf,
@@ -198,6 +202,7 @@ pub struct Verify {
 Examples:
   strongroom restore --dry-run --device tpm: /mnt/usb/payroll.backup
   strongroom restore --device 'pkcs11:token=payroll' /mnt/usb/payroll.backup
+  strongroom restore --custodians 2 --device tpm: /mnt/usb/payroll.backup
   strongroom restore --member --device tpm: --yes --passphrase-fd 0 /mnt/usb/payroll.backup < passphrase")]
 pub struct Restore {
     #[arg(value_name = "BACKUP_FILE")]
@@ -456,7 +461,7 @@ pub struct PassphraseCheck {
     #[arg(long, value_name = "WORD")]
     pub known: Vec<String>,
     #[command(flatten)]
-    pub source: PassphraseArgs,
+    pub source: PassphraseSource,
 }
 
 fn what_parser() -> impl TypedValueParser<Value = What> {
@@ -478,16 +483,28 @@ pub struct Yes {
     pub yes: bool,
 }
 
-/// Where an existing passphrase comes from.
+/// Where a passphrase is read from; neither: it is typed.
 #[derive(Args)]
 #[command(next_help_heading = "Passphrase")]
-pub struct PassphraseArgs {
+pub struct PassphraseSource {
     /// Read the passphrase from the first line of a file
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
     pub passphrase_file: Option<PathBuf>,
     /// Read the passphrase from a line of an open descriptor
     #[arg(long, value_name = "FD")]
     pub passphrase_fd: Option<i32>,
+}
+
+/// Where the passphrase of a backup comes from.
+#[derive(Args)]
+#[command(next_help_heading = "Passphrase")]
+pub struct PassphraseArgs {
+    #[command(flatten)]
+    pub source: PassphraseSource,
+    /// Have N people (2 to 9) type a part each, unseen by the others; joined by `-`, the parts are the passphrase
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=9),
+          conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    pub custodians: Option<u8>,
 }
 
 /// Where a new passphrase comes from, and what goes with it.

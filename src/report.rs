@@ -69,6 +69,15 @@ pub enum Stop {
     NoSuchPin(String),
     #[error("the two {what} differ")]
     Differ { what: &'static str },
+    #[error("the two entries of custodian {0} differ")]
+    PartsDiffer(u8),
+    #[error("the part of custodian {0} is empty")]
+    PartEmpty(u8),
+    /// By the rules for a passphrase, which a part is to the other custodians.
+    #[error("custodian {custodian}: {source}")]
+    Part { custodian: u8, source: PassphraseError },
+    #[error("custodians {0} and {1} have typed the same part")]
+    PartsAlike(u8, u8),
     #[error("the PIN must have 4 to 1,024 bytes")]
     PinLength,
     #[error("answered no")]

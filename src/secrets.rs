@@ -1,6 +1,7 @@
 //! Where secrets come from: files and descriptors that flags name, `pin-source`, systemd credentials, and the terminal,
 //! in this order. Never arguments, never the environment.
 
+mod custodians;
 mod keyring;
 mod source;
 
@@ -13,7 +14,7 @@ use strongroom::ceremony::Error;
 use strongroom::passphrase::{self, Hint};
 use strongroom::secret::{Passphrase, Pin, SecretBytes};
 
-use crate::cli::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PinArgs};
+use crate::cli::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PassphraseSource, PinArgs};
 use crate::report::Stop;
 use crate::terminal::Terminal;
 
@@ -31,6 +32,8 @@ pub struct Given {
     pins: Vec<OfDevice<Read>>,
     new_pin: Option<Pin>,
     passphrase: Option<SecretBytes>,
+    /// How many people know a part of the passphrase each, where it has parts.
+    custodians: Option<u8>,
     hint: Option<Hint>,
     use_last_try: bool,
 }
@@ -48,7 +51,8 @@ impl Given {
             given.new_pin = from_flags("the new PIN", &args.new_pin_file, args.new_pin_fd)?.map(Pin::new);
         }
         if let Some(args) = passphrase {
-            given.passphrase = from_flags(PASSPHRASE, &args.passphrase_file, args.passphrase_fd)?;
+            given.passphrase = from_flags(PASSPHRASE, &args.source.passphrase_file, args.source.passphrase_fd)?;
+            given.custodians = args.custodians;
         }
         Ok(given)
     }
@@ -61,6 +65,9 @@ impl Given {
 
     /// The passphrase of a backup that exists.
     pub fn passphrase(&mut self, terminal: &Terminal) -> Result<Passphrase, Stop> {
+        if let Some(count) = self.custodians {
+            return custodians::existing(count, terminal);
+        }
         let bytes = match self.passphrase.take() {
             Some(bytes) => bytes,
             None => match credential("strongroom.passphrase", PASSPHRASE)? {
@@ -75,6 +82,9 @@ impl Given {
     /// first.
     pub fn new_passphrase(&mut self, known: &[&str], terminal: &Terminal) -> Result<(Passphrase, Hint), Stop> {
         let given_hint = self.hint.take();
+        if let Some(count) = self.custodians {
+            return custodians::new(count, given_hint, known, terminal);
+        }
         let bytes = match self.passphrase.take() {
             Some(bytes) => Some(bytes),
             None => credential("strongroom.passphrase", PASSPHRASE)?.map(|read| read.bytes),
@@ -96,10 +106,7 @@ impl Given {
             warn_of_keyboards(&passphrase, terminal);
             let hint = match &given_hint {
                 Some(hint) => hint.clone(),
-                None => {
-                    let question = "Hint (anyone who finds the file can read it; empty for none): ";
-                    Hint::new(&terminal.ask(question, "the hint", "--hint")?)?
-                }
+                None => ask_hint(terminal)?,
             };
             passphrase::check_new(&passphrase, &hint, known)?;
             Ok((passphrase, hint))
@@ -133,7 +140,7 @@ impl Given {
 }
 
 /// A passphrase as it was given or typed, to be judged.
-pub fn to_be_judged(args: &PassphraseArgs, terminal: &Terminal) -> Result<SecretBytes, Stop> {
+pub fn to_be_judged(args: &PassphraseSource, terminal: &Terminal) -> Result<SecretBytes, Stop> {
     match from_flags(PASSPHRASE, &args.passphrase_file, args.passphrase_fd)? {
         Some(bytes) => Ok(bytes),
         None => terminal.ask_secret("Passphrase: ", PASSPHRASE, PASSPHRASE_FLAG),
@@ -149,13 +156,23 @@ pub fn hint(args: &NewPassphrase) -> Result<Option<Hint>, Stop> {
 fn persevere<T>(terminal: &Terminal, mut attempt: impl FnMut(&Terminal) -> Result<T, Stop>) -> Result<T, Stop> {
     for _ in 1..ATTEMPTS {
         match attempt(terminal) {
-            Err(stop @ (Stop::Differ { .. } | Stop::PinLength | Stop::Ceremony(Error::Passphrase(_)))) => {
-                terminal.show(&format!("{stop}. Once more."))?;
-            }
+            Err(
+                stop @ (Stop::Differ { .. }
+                | Stop::PinLength
+                | Stop::Ceremony(Error::Passphrase(_))
+                | Stop::PartsDiffer(_)
+                | Stop::PartEmpty(_)
+                | Stop::Part { .. }),
+            ) => terminal.show(&format!("{stop}. Once more."))?,
             outcome => return outcome,
         }
     }
     attempt(terminal)
+}
+
+fn ask_hint(terminal: &Terminal) -> Result<Hint, Stop> {
+    let question = "Hint (anyone who finds the file can read it; empty for none): ";
+    Ok(Hint::new(&terminal.ask(question, "the hint", "--hint")?)?)
 }
 
 /// A passphrase that a person types, or one that is made for them and typed back; true: it was made.

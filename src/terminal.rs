@@ -224,6 +224,15 @@ impl Terminal {
         self.line(question, what, flag, true)
     }
 
+    /// While what this gives lives, nothing that is typed is shown, between questions either; what was typed ahead at its
+    /// end is thrown away.
+    pub fn unseen(&self, what: &'static str, flag: &'static str) -> Result<tty::Asking, Stop> {
+        self.watch();
+        self.rest();
+        let tty = tty::open().map_err(|_| Stop::NoTerminal { what, flag })?;
+        tty::Asking::begin(&tty, tty::Echo::OffBetween).map_err(Stop::Output)
+    }
+
     /// Asks a question whose answer is no unless it is yes.
     pub fn confirm(&self, question: &str, yes: bool) -> Result<(), Stop> {
         if yes {
@@ -239,7 +248,8 @@ impl Terminal {
         self.watch();
         self.rest();
         let mut tty = tty::open().map_err(|_| Stop::NoTerminal { what, flag })?;
-        let asking = tty::Asking::begin(&tty, hidden).map_err(Stop::Output)?;
+        let echo = if hidden { tty::Echo::Off } else { tty::Echo::On };
+        let asking = tty::Asking::begin(&tty, echo).map_err(Stop::Output)?;
         write!(tty, "{}", escaped(question)).and_then(|()| tty.flush()).map_err(Stop::Output)?;
         let line = tty::read_line(&tty).map_err(Stop::Output);
         if hidden || matches!(line, Ok(None)) {

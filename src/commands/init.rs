@@ -52,10 +52,11 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
 
     terminal.say("");
     terminal.say(&format!("System {name} is made, and {generation} serves it. What to do next:"));
-    terminal.say(&format!(
-        "  1. Copy {} to two places away from this server, its passphrase to a third.",
-        args.file.display()
-    ));
+    let kept = match args.passphrase.source.custodians {
+        Some(_) => "each part of its passphrase to a place of its own",
+        None => "its passphrase to a third",
+    };
+    terminal.say(&format!("  1. Copy {} to two places away from this server, {kept}.", args.file.display()));
     terminal.say("  2. Drill now, and every three months: strongroom verify COPY_OF_THE_BACKUP");
     terminal.say(&format!("  3. Derive the first key: strongroom derive --generation {} LABEL", generation.number));
     Ok(())

@@ -39,7 +39,19 @@ pub fn of(stop: &Stop) -> Verdict {
             say("whose-pin", Exit::Usage, "say whose it is: --pin-file DEVICE=FILE, once for each that asks")
         }
         Stop::NoSuchPin(_) => say("no-such-device", Exit::Usage, "`strongroom status` lists the ring's devices"),
-        Stop::Differ { .. } => say("differ", Exit::Refused, "nothing was changed; run it again"),
+        Stop::Differ { .. } | Stop::PartsDiffer(_) => say("differ", Exit::Refused, "nothing was changed; run it again"),
+        Stop::PartEmpty(_) => say("part-empty", Exit::Usage, "each custodian types a part of their own"),
+        Stop::Part { source, .. } => {
+            let (id, exit, _) = of_passphrase(source);
+            let hint =
+                "each part must be a good passphrase by itself: to who knows the others, it is the only one left";
+            say(id, exit, hint)
+        }
+        Stop::PartsAlike(..) => say(
+            "parts-alike",
+            Exit::Refused,
+            "each of the two could open the backup alone: choose other parts, both of you",
+        ),
         Stop::PinLength => say("pin-length", Exit::Refused, "choose a longer PIN"),
         Stop::Declined => say("declined", Exit::Refused, "nothing was changed"),
         Stop::RawToTerminal => say("raw-to-terminal", Exit::Usage, "send it to a file or a pipe, or use --format hex"),

@@ -27,29 +27,51 @@ fn restore() {
     }
 }
 
-/// A question stands on the terminal while this lives; the echo is off if the answer is a secret.
-pub struct Asking;
+/// Whether what is typed is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    On,
+    /// Until the answer is there.
+    Off,
+    /// Over several questions, and between them.
+    OffBetween,
+}
+
+/// A question stands on the terminal while this lives, or several in a row; the echo is off if the answer is a secret.
+pub struct Asking {
+    /// What puts the terminal back at the end; none where another one, begun before, will.
+    end: Option<OptionalActions>,
+}
 
 impl Asking {
-    pub fn begin(tty: &File, hidden: bool) -> io::Result<Self> {
+    pub fn begin(tty: &File, echo: Echo) -> io::Result<Self> {
         let before = tcgetattr(tty)?;
         let mut quiet = before.clone();
-        *ASKING.lock().map_err(|_| io::Error::other("poisoned"))? = Some((tty.try_clone()?, before));
-        if hidden {
+        let mut asking = ASKING.lock().map_err(|_| io::Error::other("poisoned"))?;
+        let is_first = asking.is_none();
+        if is_first {
+            *asking = Some((tty.try_clone()?, before));
+        }
+        drop(asking);
+        // What people type ahead unseen must not become the answer to the next question, which may be shown.
+        let end = if echo == Echo::OffBetween { OptionalActions::Flush } else { OptionalActions::Now };
+        let asking = Self { end: is_first.then_some(end) };
+        if echo != Echo::On {
             quiet.local_modes.remove(LocalModes::ECHO);
             quiet.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
             tcsetattr(tty, OptionalActions::Flush, &quiet)?;
         }
-        Ok(Self)
+        Ok(asking)
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        if let Ok(mut asking) = ASKING.lock()
+        if let Some(end) = self.end
+            && let Ok(mut asking) = ASKING.lock()
             && let Some((tty, before)) = asking.take()
         {
-            let _ = tcsetattr(tty.as_fd(), OptionalActions::Now, &before);
+            let _ = tcsetattr(tty.as_fd(), end, &before);
         }
     }
 }

@@ -16,6 +16,7 @@ mod admin;
 mod audit;
 mod check;
 mod crew;
+mod custodians;
 mod devices;
 mod dry_runs;
 mod files;

@@ -160,12 +160,17 @@ fn assert_success(command: &Command, output: &Output) {
 
 /// What Debian's `age` finds in a backup, by the line that stands in each one.
 pub fn age_opens(backup: &Path) -> Value {
+    age_opens_with(backup, PASSPHRASE)
+}
+
+/// The same for one under another passphrase.
+pub fn age_opens_with(backup: &Path, passphrase: &str) -> Value {
     let mut shell = Command::new("sh");
     shell.args(["-c", "sed '/^#/d' \"$1\" | age -d", "sh"]).arg(backup);
     let mut pty = Pty::spawn_piping(shell, &[Piped::Stdin, Piped::Stdout, Piped::Stderr]);
     // age reads passphrases from the terminal only.
     pty.expect("Enter passphrase", wait::LIMIT);
-    pty.send_hidden(PASSPHRASE);
+    pty.send_hidden(passphrase);
     let end = pty.finish();
     let stderr = String::from_utf8_lossy(&end.stderr);
     assert!(end.status.success(), "age does not open it: {stderr}\n{}", end.transcript);
