@@ -200,6 +200,7 @@ pub struct Verify {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
+  strongroom restore /mnt/usb/payroll.backup                    asks which device, on a fresh server
   strongroom restore --dry-run --device tpm: /mnt/usb/payroll.backup
   strongroom restore --device 'pkcs11:token=payroll' /mnt/usb/payroll.backup
   strongroom restore --custodians 2 --device tpm: /mnt/usb/payroll.backup
@@ -207,7 +208,7 @@ Examples:
 pub struct Restore {
     #[arg(value_name = "BACKUP_FILE")]
     pub file: PathBuf,
-    /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512) [default: the ring's]
+    /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512) [default: the ring's; else asked for]
     #[arg(long, value_name = "URI")]
     pub device: Option<String>,
     /// Restore without the right to generate: the master is, and stays, another server

@@ -62,7 +62,8 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     Ok(())
 }
 
-fn choose_device(terminal: &Terminal) -> Result<DeviceUri, Stop> {
+/// Looks for TPMs and tokens, tells what each can do, and asks which one it shall be.
+pub(super) fn choose_device(terminal: &Terminal) -> Result<DeviceUri, Stop> {
     if !terminal.is_there() {
         return Err(Stop::NoTerminal { what: "the device", flag: "--device" });
     }

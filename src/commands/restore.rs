@@ -1,8 +1,8 @@
 //! `strongroom restore`: the same secret onto this server's device.
 
-use strongroom::ceremony::{Place, Restore, RestoreOptions};
+use strongroom::ceremony::{Error, Place, Restore, RestoreOptions};
 
-use super::verify;
+use super::{init, verify};
 use crate::cli;
 use crate::report::Stop;
 use crate::secrets::{Asker, Given};
@@ -17,7 +17,14 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
         with_pin: args.with_pin,
         leave: args.leave_behind,
     };
-    let restore = Restore::new(place, &args.file, options)?;
+    let restore = match Restore::new(place, &args.file, options.clone()) {
+        // A fresh server: whoever is there is asked, as `init` asks.
+        Err(Error::NoDevice) if terminal.is_there() => {
+            let device = Some(init::choose_device(terminal)?);
+            Restore::new(place, &args.file, RestoreOptions { device, ..options })
+        }
+        outcome => outcome,
+    }?;
     let mut given = Given::read(&args.pin, Some(&args.new_pin), Some(&args.passphrase))?;
     verify::show(&restore.preamble, terminal)?;
     let passphrase = given.passphrase(terminal)?;

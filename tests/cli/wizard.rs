@@ -85,6 +85,30 @@ fn on_a_token_from_start_to_end() {
     world.done("derive --generation 1 --pin-file pin backups");
 }
 
+/// A server that was lost is restored onto a fresh one: whoever is there is asked for its device too.
+#[test]
+fn restore_asks_which_device() {
+    let maker = World::new();
+    let world = with_both();
+    world.file("copy.backup", maker.read("payroll.backup"));
+    let (mut pty, number, _) = start(&world, "restore copy.backup", "pkcs11:token=payroll");
+    answer(&mut pty, "] ", &number.to_string());
+    answer_hidden(&mut pty, "Passphrase: ", PASSPHRASE);
+    answer(&mut pty, "Restore, and take over as master? [y/N] ", "y");
+    answer_hidden(&mut pty, "User PIN of the token `payroll`: ", USER_PIN);
+    let end = pty.finish();
+    assert_eq!(end.status.code(), Some(0), "{}\n{}", end.transcript, String::from_utf8_lossy(&end.stderr));
+    world.file("pin", format!("{USER_PIN}\n"));
+    let derived = |world: &World, flags: &str| world.done(&format!("derive -q -g 1 {flags} backups/db1")).raw;
+    assert_eq!(derived(&world, "--pin-file pin"), derived(&maker, ""));
+    // What can't be restored is not worth a question.
+    let end = maker.unchanged(|| {
+        let mut pty = maker.terminal("restore --dir other missing.backup");
+        pty.finish()
+    });
+    assert_eq!(end.status.code(), Some(2), "{}", end.transcript);
+}
+
 #[test]
 fn an_answer_that_is_not_on_the_list() {
     let world = with_both();
