@@ -65,19 +65,22 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
 }
 
 /// `--dir`, `$STRONGROOM_DIR`, `$STATE_DIRECTORY` (systemd; the first of several), else the default.
-fn place(cli: &Cli) -> Place {
+pub fn directory(cli: &Cli) -> PathBuf {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let systemd = || {
         let value = named("STATE_DIRECTORY")?.into_string().ok()?;
         value.split(':').next().map(PathBuf::from)
     };
-    let directory = cli
-        .global
+    cli.global
         .dir
         .clone()
         .or_else(|| named("STRONGROOM_DIR").map(PathBuf::from))
         .or_else(systemd)
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY));
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY))
+}
+
+fn place(cli: &Cli) -> Place {
+    let directory = directory(cli);
     let host = host();
     let (verb, what) = recorded(&cli.command);
     // Only a restore: it may be what brings a server back whose disk is full.

@@ -6,26 +6,36 @@ mod commands;
 mod hygiene;
 mod report;
 mod secrets;
+mod ssoconfig;
 mod terminal;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::Cli;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, words};
 
 fn main() -> ExitCode {
     let hardened = hygiene::harden();
-    let cli = match Cli::try_parse() {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let (parsed, words) = match ssoconfig::is_called(&line) {
+        true => (ssoconfig::parse(&line[1..]), &ssoconfig::WORDS),
+        false => (Cli::try_parse_from(line), &words::STRONGROOM),
+    };
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
-    let terminal = Terminal::new(&cli.global);
+    let terminal = Terminal::new(&cli.global, words);
     let outcome = hardened.map_err(anyhow::Error::from).and_then(|()| Ok(commands::run(cli, &terminal)?));
     terminal.rest();
     match outcome {
-        Ok(()) => hygiene::leave(0),
+        Ok(()) => {
+            terminal.end();
+            hygiene::leave(0)
+        }
         Err(error) => hygiene::leave(report::tell(&error, &terminal)),
     }
 }

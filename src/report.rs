@@ -191,7 +191,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
             id: "usage",
             exit: Exit::Usage as u8,
             message: text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-            hint: "see `strongroom --help`".to_owned(),
+            hint: text
+                .lines()
+                .find_map(|line| line.strip_prefix("hint: "))
+                .unwrap_or("see `strongroom --help`")
+                .to_owned(),
             device_code: None,
         };
         let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "error": report }));

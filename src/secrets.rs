@@ -72,7 +72,7 @@ impl Given {
             Some(bytes) => bytes,
             None => match credential("strongroom.passphrase", PASSPHRASE)? {
                 Some(read) => read.bytes,
-                None => terminal.ask_secret("Passphrase: ", PASSPHRASE, PASSPHRASE_FLAG)?,
+                None => terminal.ask_secret(terminal.words().passphrase, PASSPHRASE, PASSPHRASE_FLAG)?,
             },
         };
         Ok(passphrase::normalized(bytes.expose_secret())?)
@@ -95,12 +95,13 @@ impl Given {
             warn_of_keyboards(&passphrase, terminal);
             return Ok((passphrase, hint));
         }
+        remark(terminal.words().before_new, terminal);
         persevere(terminal, |terminal| {
             let (passphrase, made) = choose(terminal)?;
             let unhinted = given_hint.clone().unwrap_or_default();
             passphrase::check_new(&passphrase, &unhinted, known)?;
             if !made {
-                let again = terminal.ask_secret("Passphrase again: ", PASSPHRASE, PASSPHRASE_FLAG)?;
+                let again = terminal.ask_secret(terminal.words().again, PASSPHRASE, PASSPHRASE_FLAG)?;
                 same(&passphrase, again, "passphrases")?;
             }
             warn_of_keyboards(&passphrase, terminal);
@@ -170,15 +171,21 @@ fn persevere<T>(terminal: &Terminal, mut attempt: impl FnMut(&Terminal) -> Resul
     attempt(terminal)
 }
 
+/// What comes before a question. Where there is no terminal, the question is what says so, and what answers instead.
+fn remark(line: Option<&str>, terminal: &Terminal) {
+    if let Some(line) = line {
+        let _ = terminal.show(line);
+    }
+}
+
 fn ask_hint(terminal: &Terminal) -> Result<Hint, Stop> {
-    let question = "Hint (anyone who finds the file can read it; empty for none): ";
-    Ok(Hint::new(&terminal.ask(question, "the hint", "--hint")?)?)
+    remark(terminal.words().before_hint, terminal);
+    Ok(Hint::new(&terminal.ask(terminal.words().hint, "the hint", "--hint")?)?)
 }
 
 /// A passphrase that a person types, or one that is made for them and typed back; true: it was made.
 fn choose(terminal: &Terminal) -> Result<(Passphrase, bool), Stop> {
-    let question = "Passphrase for the backup (empty: a strong one is made): ";
-    let typed = terminal.ask_secret(question, PASSPHRASE, PASSPHRASE_FLAG)?;
+    let typed = terminal.ask_secret(terminal.words().new, PASSPHRASE, PASSPHRASE_FLAG)?;
     if !typed.is_empty() {
         return Ok((passphrase::normalized(typed.expose_secret())?, false));
     }

@@ -10,6 +10,7 @@
 //! 6. A reader that goes away (`| head`) ends the program quietly.
 
 mod tty;
+pub mod words;
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{self, IsTerminal, Write};
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Color, Global};
 use crate::report::Stop;
+use words::Words;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
@@ -36,12 +38,13 @@ pub struct Terminal {
     quiet: bool,
     json: bool,
     colour: bool,
+    words: &'static Words,
     spinner: RefCell<Option<ProgressBar>>,
     watched: OnceCell<()>,
 }
 
 impl Terminal {
-    pub fn new(global: &Global) -> Self {
+    pub fn new(global: &Global, words: &'static Words) -> Self {
         let colour = match global.color {
             Color::Always => true,
             Color::Never => false,
@@ -50,7 +53,21 @@ impl Terminal {
                 io::stderr().is_terminal() && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self { quiet: global.quiet, json: global.json, colour, spinner: RefCell::default(), watched: OnceCell::new() }
+        let (quiet, json) = (global.quiet, global.json);
+        Self { quiet, json, colour, words, spinner: RefCell::default(), watched: OnceCell::new() }
+    }
+
+    /// What questions about a backup's passphrase say in this run.
+    pub fn words(&self) -> &'static Words {
+        self.words
+    }
+
+    /// Ends a run in which all went well.
+    pub fn end(&self) {
+        self.rest();
+        if let Some(line) = self.words.end {
+            self.say(line);
+        }
     }
 
     pub fn is_json(&self) -> bool {

@@ -66,7 +66,7 @@ pub fn show(preamble: &Preamble, terminal: &Terminal) -> Result<(), Stop> {
         terminal.say(line);
     }
     if let Some(hint) = preamble.hint() {
-        terminal.say(&format!("hint of the passphrase: {hint}"));
+        terminal.say(&format!("{}{hint}", terminal.words().told));
     }
     Ok(())
 }

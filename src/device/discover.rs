@@ -8,6 +8,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -137,6 +138,8 @@ fn in_child(probe: &Probe, module: &str, deadline: Duration) -> Vec<Candidate> {
 fn output(probe: &Probe, module: &str, deadline: Duration) -> Result<Vec<Candidate>, String> {
     let start = Instant::now();
     let mut child = Command::new(&probe.program)
+        // The program may be there by another name, to which it listens otherwise.
+        .arg0("strongroom")
         .args(&probe.args)
         .arg(module)
         .stdin(Stdio::null())

@@ -32,6 +32,7 @@ mod quick;
 mod restores;
 mod rings;
 mod secrets;
+mod ssoconfig;
 mod targets;
 mod unfinished;
 mod wizard;
