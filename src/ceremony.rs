@@ -7,12 +7,14 @@
 //! The order that all of them keep: make, back up, re-open, prove, and only then commit; what is old goes last.
 
 mod backup;
+mod bind;
 mod crew;
 mod device_add;
 mod device_remove;
 mod device_repair;
 mod examine;
 mod generate;
+mod guards;
 mod init;
 mod proof;
 mod record;
@@ -28,12 +30,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 pub use backup::BackupPlan;
+pub use bind::{BindAnswers, BindPlan, Binding};
 pub use crew::may_be_passed_over;
 pub use device_add::DeviceAddPlan;
 pub use device_remove::DeviceRemovePlan;
 pub use device_repair::DeviceRepairPlan;
 pub use examine::Examination;
 pub use generate::GeneratePlan;
+pub use guards::SealOptions;
 pub use init::InitPlan;
 pub use recover::RecoverPlan;
 pub use restore::{Restore, RestoreOptions, RestorePlan};
@@ -116,6 +120,12 @@ pub enum Error {
     OtherDevice { theirs: String, asked: String },
     #[error("a PIN for the secret is a TPM's: on a token the user PIN guards all that it holds")]
     PinOnToken,
+    #[error("a token has no PCRs that seals could be bound to")]
+    PcrsOnToken,
+    #[error("{0} was never bound to PCRs")]
+    NoPcrs(String),
+    #[error("{device} has no PCRs of {bank} (banks: {has})")]
+    NoBank { device: String, bank: &'static str, has: String },
     #[error("the ring that is here has seals already, and keeps the protection that they have")]
     PinOnRing,
     #[error("the ring of system {0} is whole")]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use strongroom::audit::What;
+use strongroom::device::Pcrs;
 
 /// Exit codes, at the end of the help.
 const EXIT_CODES: &str = "\
@@ -65,6 +66,8 @@ pub enum Command {
     Verify(Verify),
     Restore(Restore),
     Recover(Recover),
+    Bind(Bind),
+    Unbind(Unbind),
     Status(Status),
     Derive(Derive),
     #[command(subcommand)]
@@ -111,6 +114,9 @@ pub struct Init {
     /// The system's name [default: this host's]
     #[arg(long)]
     pub name: Option<String>,
+    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
     /// Guard the secret with a PIN of its own (TPM only)
     #[arg(long)]
     pub with_pin: bool,
@@ -145,6 +151,9 @@ pub struct Generate {
     /// A device of the ring that is not there and gets no seal, until `device repair`
     #[arg(long, value_name = "DEVICE")]
     pub leave_behind: Vec<String>,
+    /// Bind the new generation to what these PCRs hold now, on TPMs [default: those that the active one is bound to]
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]
@@ -226,6 +235,9 @@ pub struct Restore {
     /// A device of the ring that is not there and gets no seal, until `device repair`
     #[arg(long, value_name = "DEVICE", conflicts_with = "replace")]
     pub leave_behind: Vec<String>,
+    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
     /// Guard the restored secret with a PIN of its own (TPM only)
     #[arg(long)]
     pub with_pin: bool,
@@ -273,6 +285,58 @@ pub struct Status {
     /// Look at the ring alone: no device is asked, so nothing is said of their health
     #[arg(long, conflicts_with = "check")]
     pub quick: bool,
+}
+
+/// Bind what is sealed on TPMs to PCRs: it opens only while the machine is started as it was then
+///
+/// Every generation is sealed anew and proved, and only then the old seals go. Without --pcrs, the PCRs are those that the
+/// seals are bound to, or were until `strongroom unbind`; what counts is what they hold now.
+///
+/// Nothing is bound unless you ask for it. PCR 7 (Secure Boot and its certificates) changes seldom; 0 and 2 with the firmware,
+/// 4, 8, 9 and 11 with the boot loader or the kernel.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom bind --pcrs 7
+  strongroom bind                                         again, after `unbind` and a firmware update
+  strongroom bind --from /mnt/usb/payroll.backup          the update came first, and the seals don't open any more")]
+pub struct Bind {
+    /// The PCRs: numbers from 0 to 23, `7` or `7+14`, and where it isn't SHA-256's, the bank: `sha384:7`
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
+    /// The TPM of the ring that is meant [default: all of them]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
+    /// Take the secret out of a backup: the seals need not open
+    #[arg(long, value_name = "BACKUP_FILE")]
+    pub from: Option<PathBuf>,
+    #[command(flatten)]
+    pub new_pin: PinAnew,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Bind what is sealed on TPMs to no PCRs, until `strongroom bind`: before an update of firmware or boot loader
+#[derive(Args)]
+#[command(after_long_help = "\
+Example:
+  strongroom unbind                   `status` warns until `strongroom bind` is back")]
+pub struct Unbind {
+    /// The TPM of the ring that is meant [default: all of them]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
+    #[command(flatten)]
+    pub pin: PinArgs,
+    #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
+    pub yes: Yes,
 }
 
 /// Derive a key from the master secret, inside the device
@@ -336,6 +400,9 @@ pub struct DeviceAdd {
     /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512)
     #[arg(value_name = "URI")]
     pub uri: String,
+    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
     /// Guard the secret on it with a PIN of its own (TPM only)
     #[arg(long)]
     pub with_pin: bool,
@@ -558,6 +625,24 @@ impl<T: FromStr> FromStr for OfDevice<T> {
             Some((name, what)) => Ok(Self { device: Some(name.to_owned()), what: what.parse()? }),
             None => Ok(Self { device: None, what: text.parse()? }),
         }
+    }
+}
+
+/// Where the PIN of seals comes from that are made anew out of a backup.
+#[derive(Args)]
+#[command(next_help_heading = "PIN")]
+pub struct PinAnew {
+    /// Read the PIN that shall guard the seals from the first line of a file
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "new_pin_fd")]
+    pub new_pin_file: Option<PathBuf>,
+    /// Read the PIN that shall guard the seals from a line of an open descriptor
+    #[arg(long, value_name = "FD", requires = "from")]
+    pub new_pin_fd: Option<i32>,
+}
+
+impl From<PinAnew> for NewPin {
+    fn from(PinAnew { new_pin_file, new_pin_fd }: PinAnew) -> Self {
+        Self { new_pin_file, new_pin_fd }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod bind;
 mod derive;
 mod device;
 mod devices;
@@ -21,8 +22,8 @@ use strongroom::ceremony::Place;
 use strongroom::store::DEFAULT_DIRECTORY;
 
 use crate::cli::{
-    Audit, Backup, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init, Passphrase,
-    Recover, Verify,
+    Audit, Backup, Bind, Cli, Command, Device, DeviceAdd, DeviceRemove, DeviceRepair, DryRun, Generate, Init,
+    Passphrase, Recover, Unbind, Verify,
 };
 use crate::report::{self, Stop};
 use crate::terminal::Terminal;
@@ -47,6 +48,8 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Verify(args) => verify::run(args, place, terminal),
         Command::Restore(args) => restore::run(args, place, terminal),
         Command::Recover(args) => recover::run(args, place, terminal),
+        Command::Bind(args) => bind::bind(args, place, terminal),
+        Command::Unbind(args) => bind::unbind(args, place, terminal),
         Command::Status(args) => status::run(&args, place, terminal),
         Command::Derive(args) => derive::run(args, place, terminal),
         Command::Audit(Audit::Show(args)) => audit::show(&args, place, terminal),
@@ -98,6 +101,8 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Verify(_) => What::Verify,
         Command::Restore(_) => What::Restore,
         Command::Recover(_) => What::Recover,
+        Command::Bind(_) => What::Bind,
+        Command::Unbind(_) => What::Unbind,
         Command::Derive(_) => What::Derive,
         Command::Device(Device::Add(_)) => What::DeviceAdd,
         Command::Device(Device::Remove(_)) => What::DeviceRemove,
@@ -127,6 +132,8 @@ fn is_idle(command: &Command) -> bool {
             | Command::Backup(Backup { dry: DRY, .. })
             | Command::Verify(Verify { dry: DRY, .. })
             | Command::Recover(Recover { dry: DRY, .. })
+            | Command::Bind(Bind { dry: DRY, .. })
+            | Command::Unbind(Unbind { dry: DRY, .. })
             | Command::Device(
                 Device::Add(DeviceAdd { dry: DRY, .. })
                     | Device::Remove(DeviceRemove { dry: DRY, .. })

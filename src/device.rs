@@ -8,6 +8,7 @@ mod discover;
 mod error;
 mod lock;
 mod patience;
+mod pcrs;
 mod pkcs11;
 mod thread;
 mod tpm;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use counter::Counter;
 pub use discover::{Candidate, Probe, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
+pub use pcrs::{Bank, PcrChange, PcrState, Pcrs, PcrsError, usual_cause};
 pub use pkcs11::{TokenIdentity, WrappingKey};
 pub use uri::{DeviceUri, Kind, Pkcs11Uri, TpmUri, UriError};
 
@@ -74,13 +76,22 @@ pub enum Key<'a> {
     Wrapped(&'a WrappedSecret, &'a Kek),
 }
 
-/// What shall guard a new seal.
-#[derive(Clone, Copy)]
-pub enum Protection<'a> {
-    /// Nothing beyond the device itself (a token still asks for its user PIN).
-    None,
+/// What shall guard a new seal, beyond the device itself (a token still asks for its user PIN).
+#[derive(Clone, Copy, Default)]
+pub struct Protection<'a> {
     /// A PIN of the seal's own (TPM only: a token's user PIN guards all that it holds).
-    Pin(&'a Pin),
+    pub pin: Option<&'a Pin>,
+    /// What these PCRs hold at that moment (TPM only).
+    pub pcrs: Option<&'a Pcrs>,
+}
+
+impl<'a> Protection<'a> {
+    /// Nothing more.
+    pub const NONE: Protection<'static> = Protection { pin: None, pcrs: None };
+
+    pub fn pin(pin: &'a Pin) -> Self {
+        Self { pin: Some(pin), pcrs: None }
+    }
 }
 
 /// What guards a seal that exists: as the ring records it.
@@ -91,8 +102,40 @@ pub enum Guard {
     None {},
     /// A PIN: the object's authValue is HMAC-SHA-256(salt, PIN), trailing zero bytes trimmed.
     Pin { salt: Hex<32> },
+    /// What PCRs hold: the object's policy begins with TPM2_PolicyPCR.
+    Pcrs { bound: PcrState },
+    /// Both.
+    PcrsPin { bound: PcrState, salt: Hex<32> },
     /// The token's user PIN.
     TokenPin {},
+}
+
+impl Guard {
+    /// Whether whoever uses it has to give a PIN, the seal's own or the token's.
+    pub fn asks_for_pin(&self) -> bool {
+        self.has_own_pin() || matches!(self, Guard::TokenPin {})
+    }
+
+    /// Whether it has a PIN of its own.
+    pub fn has_own_pin(&self) -> bool {
+        self.salt().is_some()
+    }
+
+    /// What its own PIN is salted with.
+    pub fn salt(&self) -> Option<&Hex<32>> {
+        match self {
+            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } => Some(salt),
+            Guard::None {} | Guard::Pcrs { .. } | Guard::TokenPin {} => None,
+        }
+    }
+
+    /// The PCRs that it is bound to, and what they have to hold.
+    pub fn bound(&self) -> Option<&PcrState> {
+        match self {
+            Guard::Pcrs { bound } | Guard::PcrsPin { bound, .. } => Some(bound),
+            Guard::None {} | Guard::Pin { .. } | Guard::TokenPin {} => None,
+        }
+    }
 }
 
 /// One half of a seal: ciphertext that only its device can use.
@@ -229,6 +272,9 @@ pub struct Description {
     pub lacks: Vec<String>,
     /// What an admin should know, such as "use implies export".
     pub notes: Vec<String>,
+    /// The banks of PCRs that seals can be bound to, `sha256`; none on a token.
+    #[serde(default)]
+    pub pcr_banks: Vec<String>,
 }
 
 impl Description {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::bytes::Hex;
 use crate::derive::GenerationId;
-use crate::device::{DeviceUri, Guard, Intent, Kind, Root, Seal};
+use crate::device::{DeviceUri, Intent, Kind, Pcrs, Root, Seal};
 
 pub use rules::check_name;
 
@@ -76,6 +76,9 @@ pub struct DeviceRecord {
     pub uri: DeviceUri,
     pub added: Timestamp,
     pub anchor: Anchor,
+    /// The PCRs that its seals were bound to until `unbind`: what `bind` binds them to again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unbound: Option<Pcrs>,
 }
 
 /// How far the ring knows a device.
@@ -334,7 +337,7 @@ impl Ring {
 impl Generation {
     /// Whether a PIN of its own guards its seals.
     pub fn has_pin(&self) -> bool {
-        self.seals.iter().any(|seal| matches!(seal.seal.use_part.0.guard, Guard::Pin { .. }))
+        self.seals.iter().any(|seal| seal.seal.use_part.0.guard.has_own_pin())
     }
 
     /// Its seal on a device.
@@ -372,6 +375,7 @@ impl fmt::Display for Generation {
 pub(crate) mod tests {
     use super::*;
     use crate::bytes::Base64;
+    use crate::device::Guard;
     use crate::device::{ExportPart, Part, UsePart};
 
     pub fn now() -> Timestamp {
@@ -386,6 +390,7 @@ pub(crate) mod tests {
             uri: "tpm:".parse().unwrap(),
             added: now(),
             anchor: Anchor::Pinned(root),
+            unbound: None,
         };
         let system = System { id: Uuid::from_u128(7), name: "payroll".to_owned() };
         Ring::founding(system, 1, Role::Master, "db1".to_owned(), device)

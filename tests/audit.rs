@@ -46,7 +46,7 @@ impl Bench {
         let swtpm = Swtpm::start();
         let mut device = open(&swtpm.uri().parse().unwrap(), None, &NoPin).unwrap();
         let root = device.provision(&Intent::random()).unwrap();
-        let seal = device.generate(Protection::None, &[7; 32]).unwrap();
+        let seal = device.generate(Protection::NONE, &[7; 32]).unwrap();
         let generation =
             Source::unproved(device.as_mut(), strongroom::device::Key::Sealed(&seal.use_part)).id().unwrap();
         let dir = tempfile::tempdir().unwrap();

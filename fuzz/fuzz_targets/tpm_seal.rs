@@ -4,10 +4,11 @@
 use libfuzzer_sys::fuzz_target;
 use strongroom::bytes::Hex;
 use strongroom::device::fuzzing::tpm;
-use strongroom::device::{Guard, Root};
+use strongroom::device::{Guard, PcrState, Root};
 
 fuzz_target!(|bytes: &[u8]| {
-    for guard in [Guard::None {}, Guard::Pin { salt: Hex([7; 32]) }] {
+    let bound = PcrState { pcrs: "7".parse().expect("PCRs"), values: vec!["00".repeat(32)] };
+    for guard in [Guard::None {}, Guard::Pin { salt: Hex([7; 32]) }, Guard::Pcrs { bound }] {
         if let Some(part) = tpm::part(bytes, guard) {
             assert_eq!(part.blob.0, bytes, "read and written unchanged");
         }

@@ -74,6 +74,8 @@ pub enum What {
     DeviceRemove,
     DeviceRepair,
     DeviceRetry,
+    Bind,
+    Unbind,
     /// Only where it was refused: a key that was derived is no ceremony.
     Derive,
 }
@@ -196,7 +198,7 @@ pub fn hash(bytes: &[u8]) -> Hex<32> {
 }
 
 impl What {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         What::Init,
         What::Generate,
         What::Backup,
@@ -207,6 +209,8 @@ impl What {
         What::DeviceRemove,
         What::DeviceRepair,
         What::DeviceRetry,
+        What::Bind,
+        What::Unbind,
         What::Derive,
     ];
 
@@ -223,6 +227,8 @@ impl What {
             What::DeviceRemove => "device-remove",
             What::DeviceRepair => "device-repair",
             What::DeviceRetry => "device-retry",
+            What::Bind => "bind",
+            What::Unbind => "unbind",
             What::Derive => "derive",
         }
     }

@@ -286,10 +286,13 @@ fn kind(what: What, phase: Phase, outcome: Option<Outcome>, error: Option<&str>)
         (What::Restore, false) => Event::RestoreFailed,
         (What::Recover, true) => Event::Recovered,
         (What::Recover, false) => Event::RecoverFailed,
-        (What::DeviceAdd | What::DeviceRemove | What::DeviceRepair | What::DeviceRetry, true) => Event::DevicesChanged,
-        (What::DeviceAdd | What::DeviceRemove | What::DeviceRepair | What::DeviceRetry, false) => {
-            Event::DevicesChangeFailed
-        }
+        (
+            What::DeviceAdd | What::DeviceRemove | What::DeviceRepair | What::DeviceRetry | What::Bind | What::Unbind,
+            done,
+        ) => match done {
+            true => Event::DevicesChanged,
+            false => Event::DevicesChangeFailed,
+        },
         (What::Derive, _) => Event::Refused,
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::guards::Guards;
 use super::{Error, Opened, Step, Tell};
 use crate::derive::Source;
-use crate::device::{Description, DeviceError, Fault, Guard, Kind, NoPin, PinRequest, PinSources, Seal, Tries};
+use crate::device::{Description, DeviceError, Fault, Kind, NoPin, PinRequest, PinSources, Seal, Tries};
 use crate::ring::{DeviceRecord, Generation, Ring};
 use crate::secret::Pin;
 
@@ -132,6 +133,11 @@ impl<'p> Crew<'p> {
         Ok(())
     }
 
+    /// What guards the ring's seals on a device, and so shall guard a new one.
+    pub fn guards_in_use(&mut self, ring: &Ring, id: &str) -> Result<Guards, Error> {
+        Ok(Guards { pin: self.pin_in_use(ring, id)?, pcrs: ring.bound(id).cloned() })
+    }
+
     /// The PIN that guards the ring's seals on a device, proved on one of them before it is set on a new one; none where
     /// none does.
     pub fn pin_in_use(&mut self, ring: &Ring, id: &str) -> Result<Option<Pin>, Error> {
@@ -143,7 +149,7 @@ impl<'p> Crew<'p> {
         Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
             .and_then(|mut source| source.id())
             .map_err(opened.failed())?;
-        if !matches!(seal.use_part.0.guard, Guard::Pin { .. }) {
+        if !seal.use_part.0.guard.has_own_pin() {
             return Ok(None);
         }
         // The source has just given it to the device, and gives the same again.
@@ -169,6 +175,7 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::LastTry { .. }
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
+        | Fault::PcrsChanged(_)
         | Fault::Missing(_)
         | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }
@@ -197,6 +204,7 @@ fn is_of_the_device(fault: &Fault) -> bool {
         | Fault::NoPermission { .. } => true,
         Fault::NotThisDevice(_)
         | Fault::PolicyNotMet(_)
+        | Fault::PcrsChanged(_)
         | Fault::OtherSecret { .. }
         | Fault::Damaged(_)
         | Fault::Failed(_) => false,
@@ -211,6 +219,11 @@ impl Looks {
     /// At one of them.
     pub fn at(id: &str, description: Description) -> Self {
         Self(BTreeMap::from([(id.to_owned(), Some(description))]))
+    }
+
+    /// And at another.
+    pub fn add(&mut self, id: &str, description: Description) {
+        self.0.insert(id.to_owned(), Some(description));
     }
 
     pub fn is_away(&self, id: &str) -> bool {

@@ -1,11 +1,11 @@
 //! Device add: one more device that holds every generation, so that any of them can serve.
 
 use super::crew::{Crew, look_for_one};
-use super::generate::guarded;
+use super::guards::{Guards, SealOptions};
 use super::init::{nothing_was_made, pinning};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
-use crate::device::{DeviceUri, Intent, Kind, PinSources, Root};
+use crate::device::{DeviceUri, Intent, Kind, Pcrs, PinSources, Root};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
 use crate::secret::Pin;
 use crate::store::{Locked, Store, StoreError};
@@ -20,16 +20,15 @@ pub struct DeviceAddPlan {
     id: String,
     uri: DeviceUri,
     needs_pin: bool,
+    pcrs: Option<Pcrs>,
 }
 
 impl DeviceAddPlan {
     /// Looks whether the device can do the job and is new to the ring, and whether one of the ring's devices answers, which
     /// it gets the generations from.
-    pub fn new(place: &Place, uri: &DeviceUri, with_pin: bool) -> Result<Self, Error> {
+    pub fn new(place: &Place, uri: &DeviceUri, options: &SealOptions) -> Result<Self, Error> {
         let ring = Store::open(&place.directory)?.ring()?;
-        if with_pin && uri.kind() == Kind::Pkcs11 {
-            return Err(Error::PinOnToken);
-        }
+        options.fit(uri.kind())?;
         if let Some(known) = ring.in_service().find(|record| record.uri == *uri) {
             return Err(Error::DeviceKnown { device: known.id.clone(), asked: uri.to_string() });
         }
@@ -48,7 +47,7 @@ impl DeviceAddPlan {
         plan.change("device-pinned", pinning(&id, uri, &device));
         let numbers: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
         plan.change("generations-sealed", format!("sealed on {id} too: {}", generations(&numbers)));
-        if uri.kind() == Kind::Tpm && !with_pin && ring.usable().any(Generation::has_pin) {
+        if uri.kind() == Kind::Tpm && !options.with_pin && ring.usable().any(Generation::has_pin) {
             let text = format!("a PIN guards the secret elsewhere, and would not on {id}: see --with-pin");
             plan.warning("pin-dropped", text);
         }
@@ -58,11 +57,22 @@ impl DeviceAddPlan {
         }
         plan.wants_pins(PinsOf::none(&ring, &looks).of_any(ring.usable(), None));
         plan.wants_pin_of_new(&id, uri, &device);
-        if with_pin {
+        if let Some(pcrs) = &options.pcrs {
+            plan.binds(&id, &device, pcrs)?;
+        }
+        if options.with_pin {
             plan.wants_new_pin(&id);
         }
         plan.question = Some("Add the device?");
-        Ok(Self { plan, place: place.clone(), id, uri: uri.clone(), needs_pin: device.needs_pin, ring })
+        Ok(Self {
+            plan,
+            place: place.clone(),
+            id,
+            uri: uri.clone(),
+            needs_pin: device.needs_pin,
+            pcrs: options.pcrs.clone(),
+            ring,
+        })
     }
 
     /// The ring that it is added to.
@@ -87,9 +97,10 @@ impl DeviceAddPlan {
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let opened = self.pin_down(&mut ring, &locked, pins, tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
+        let guards = Guards::chosen(new_pin, self.pcrs.as_ref());
         let mut seals = Vec::new();
         for generation in ring.usable() {
-            let seal = sealing::bring(&mut crew, generation, &self.id, guarded(new_pin), tell)?;
+            let seal = sealing::bring(&mut crew, generation, &self.id, guards.protection(), tell)?;
             let (number, id) = (generation.number, generation.id);
             tell(Step::GenerationSealed { number, id, device: self.id.clone() });
             seals.push((number, seal));
@@ -117,7 +128,8 @@ impl DeviceAddPlan {
             Some(record) => record,
             None => {
                 let anchor = Anchor::Intended(Intent::random());
-                let record = DeviceRecord { id: self.id.clone(), uri: self.uri.clone(), added: now(), anchor };
+                let record =
+                    DeviceRecord { id: self.id.clone(), uri: self.uri.clone(), added: now(), anchor, unbound: None };
                 ring.add_device(record.clone())?;
                 locked.commit(ring)?;
                 record

@@ -1,7 +1,6 @@
 //! Device repair: brings a device of the ring up to date with what the others hold.
 
 use super::crew::{Crew, Looks, look_at};
-use super::generate::guarded;
 use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, Tell, record, sealing};
 use crate::derive::{GenerationId, Source};
@@ -72,12 +71,12 @@ impl DeviceRepairPlan {
                 generation.seals.retain(|seal| seal.device != id);
             }
         }
-        let pin = crew.pin_in_use(&good, id)?;
+        let guards = crew.guards_in_use(&good, id)?;
         let mut seals = Vec::new();
         for generation in &ailing {
             let mut source = generation.clone();
             source.seals.retain(|seal| seal.device != id);
-            let seal = sealing::bring(&mut crew, &source, id, guarded(pin.as_ref()), tell)?;
+            let seal = sealing::bring(&mut crew, &source, id, guards.protection(), tell)?;
             let (number, generation) = (generation.number, generation.id);
             tell(Step::GenerationSealed { number, id: generation, device: id.to_owned() });
             seals.push((number, seal));

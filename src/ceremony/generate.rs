@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use super::crew::{Crew, muster};
+use super::guards::Guards;
 use super::proof::Target;
 use super::sealing::take_in;
 use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, record};
-use crate::device::{Key, PinSources, Protection};
+use crate::device::{Key, Kind, Pcrs, PinSources};
 use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
-use crate::secret::{Kek, Pin};
+use crate::secret::Kek;
 use crate::store::{Locked, Store, StoreError};
 
 /// A generation to be made.
@@ -18,6 +19,7 @@ pub struct GeneratePlan {
     place: Place,
     devices: Vec<DeviceRecord>,
     leave: Vec<String>,
+    pcrs: Option<Pcrs>,
     target: Target,
     ring: Ring,
     number: u32,
@@ -25,8 +27,15 @@ pub struct GeneratePlan {
 
 impl GeneratePlan {
     /// Looks whether this server may and can make a generation, and whether its backup can be written. The devices of
-    /// `leave` get no seal of it.
-    pub fn new(place: &Place, target: &Path, leave: &[String], work_factor: u8) -> Result<Self, Error> {
+    /// `leave` get no seal of it. With `pcrs`, it is bound to them on TPMs; without, to those that the seals which are there
+    /// are bound to.
+    pub fn new(
+        place: &Place,
+        target: &Path,
+        leave: &[String],
+        pcrs: Option<Pcrs>,
+        work_factor: u8,
+    ) -> Result<Self, Error> {
         let store = Store::open(&place.directory)?;
         let ring = store.ring()?;
         only_master(&ring)?;
@@ -49,6 +58,15 @@ impl GeneratePlan {
         };
         let text = format!("generation {number} is made inside {}{also} and becomes active", maker.id);
         plan.change("generation-made", text);
+        let tpms = || devices.iter().filter(|record| record.uri.kind() == Kind::Tpm);
+        if pcrs.is_some() && tpms().next().is_none() {
+            return Err(Error::PcrsOnToken);
+        }
+        for record in tpms() {
+            if let (Some(pcrs), Some(device)) = (pcrs.as_ref().or(ring.bound(&record.id)), looks.of(&record.id)) {
+                plan.binds(&record.id, device, pcrs)?;
+            }
+        }
         for id in leave {
             let text = format!("{id} is left behind: it can't serve generation {number} until `device repair {id}`");
             plan.warning("left-behind", text);
@@ -66,7 +84,7 @@ impl GeneratePlan {
         plan.wants_pins(pins);
         plan.wants_new_passphrase();
         plan.question = Some("Make the new generation?");
-        Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), target, number, ring })
+        Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), pcrs, target, number, ring })
     }
 
     /// The ring that it is made for.
@@ -91,7 +109,11 @@ impl GeneratePlan {
         crew.leave(&self.leave);
         let mut team = Vec::new();
         for record in &self.devices {
-            team.push((record.clone(), crew.pin_in_use(&ring, &record.id)?));
+            let mut guards = crew.guards_in_use(&ring, &record.id)?;
+            if record.uri.kind() == Kind::Tpm && self.pcrs.is_some() {
+                guards.pcrs.clone_from(&self.pcrs);
+            }
+            team.push((record.clone(), guards));
         }
         pend(&mut ring, self.number, &team, &mut crew, &self.place, tell)?;
         locked.commit(&mut ring)?;
@@ -118,42 +140,37 @@ pub(super) fn undo(ring: &mut Ring, locked: &Locked<'_>, error: Error) -> Error 
 }
 
 /// Makes a generation inside the first device of the team, brings it to the others, and takes it into the ring as
-/// pending. Each device comes with the PIN that shall guard its seal.
+/// pending. Each device comes with what shall guard its seal.
 pub(super) fn pend(
     ring: &mut Ring,
     number: u32,
-    team: &[(DeviceRecord, Option<Pin>)],
+    team: &[(DeviceRecord, Guards)],
     crew: &mut Crew<'_>,
     place: &Place,
     tell: &mut Tell<'_>,
 ) -> Result<(), Error> {
-    let ((maker, pin), others) = team.split_first().ok_or(Error::NobodyLeft)?;
+    let ((maker, guards), others) = team.split_first().ok_or(Error::NobodyLeft)?;
     let origin = Origin {
         host: place.host.clone(),
         kind: maker.uri.kind(),
         device: maker.root().map(crate::device::Root::fingerprint).unwrap_or_default(),
     };
     let opened = crew.device(&maker.id)?;
-    let seal = opened.device.generate(guarded(pin.as_ref()), &qualifier(ring, number)).map_err(opened.failed())?;
+    let seal = opened.device.generate(guards.protection(), &qualifier(ring, number)).map_err(opened.failed())?;
     let id = opened.id_of(Key::Sealed(&seal.use_part))?;
     tell(Step::GenerationMade { number, id, device: maker.id.clone() });
     let mut seals = Vec::new();
-    for (record, pin) in others {
+    for (record, guards) in others {
         let kek = Kek::random();
         let opened = crew.device(&maker.id)?;
         let wrapped = opened.device.export(&seal.export_part, &kek).map_err(opened.failed())?;
-        let seal = take_in(crew.device(&record.id)?, &wrapped, &kek, number, id, guarded(pin.as_ref()))?;
+        let seal = take_in(crew.device(&record.id)?, &wrapped, &kek, number, id, guards.protection())?;
         tell(Step::GenerationSealed { number, id, device: record.id.clone() });
         seals.push(DeviceSeal { device: record.id.clone(), seal });
     }
     seals.insert(0, DeviceSeal { device: maker.id.clone(), seal });
     ring.pend(Generation { number, id, created: now(), origin, restored: None, state: State::Pending, seals })?;
     Ok(())
-}
-
-/// What a PIN, or none, means for a new seal.
-pub(super) fn guarded(pin: Option<&Pin>) -> Protection<'_> {
-    pin.map_or(Protection::None, Protection::Pin)
 }
 
 /// Notes the proved backup and makes the generation the active one: one commit.

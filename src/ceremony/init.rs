@@ -5,11 +5,11 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::crew::Crew;
+use super::guards::{Guards, SealOptions};
 use super::proof::Target;
 use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, record};
-use crate::device::{Description, DeviceUri, Fault, Intent, Kind, PinSource, PinSources};
+use crate::device::{Description, DeviceUri, Fault, Intent, Kind, Pcrs, PinSource, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
-use crate::secret::Pin;
 use crate::store::{Current, Locked, Store, StoreError};
 
 /// The number of a system's first generation.
@@ -25,6 +25,7 @@ pub struct InitPlan {
     device_id: String,
     needs_pin: bool,
     target: Target,
+    pcrs: Option<Pcrs>,
 }
 
 impl InitPlan {
@@ -49,7 +50,7 @@ impl InitPlan {
         place: &Place,
         name: &str,
         uri: &DeviceUri,
-        with_pin: bool,
+        options: &SealOptions,
         target: &Path,
         work_factor: u8,
     ) -> Result<Self, Error> {
@@ -60,9 +61,7 @@ impl InitPlan {
                 format!("the unfinished set-up of system {}, left by an earlier run, is dropped", left.system.name);
             plan.change("founding-dropped", text);
         }
-        if with_pin && uri.kind() == Kind::Pkcs11 {
-            return Err(Error::PinOnToken);
-        }
+        options.fit(uri.kind())?;
         let id = Ring::device_name(uri.kind(), &[]);
         let device = look_at_new(&id, uri)?;
 
@@ -71,7 +70,10 @@ impl InitPlan {
         plan.change("generation-made", format!("generation 1 is made inside {id} and becomes active"));
         plan.change("backup-written", format!("its backup is written to {}", target.display()));
         plan.wants_pin_of_new(&id, uri, &device);
-        if with_pin {
+        if let Some(pcrs) = &options.pcrs {
+            plan.binds(&id, &device, pcrs)?;
+        }
+        if options.with_pin {
             plan.wants_new_pin(&id);
         }
         plan.wants_new_passphrase();
@@ -83,6 +85,7 @@ impl InitPlan {
             device_id: id,
             needs_pin: device.needs_pin,
             target: Target { path: target.to_owned(), work_factor },
+            pcrs: options.pcrs.clone(),
         })
     }
 
@@ -100,6 +103,7 @@ impl InitPlan {
             uri: self.uri.clone(),
             added: now(),
             anchor: Anchor::Intended(intent),
+            unbound: None,
         };
         let system = System { id: Uuid::new_v4(), name: self.name.clone() };
         let mut ring = Ring::founding(system, 1, Role::Master, self.place.host.clone(), record);
@@ -107,7 +111,7 @@ impl InitPlan {
 
         let opened = pin_down(&mut ring, &locked, is_first, pins.of(&self.device_id), tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
-        let team = [(ring.devices[0].clone(), answers.new_pin.as_ref().map(Pin::duplicate))];
+        let team = [(ring.devices[0].clone(), Guards::chosen(answers.new_pin.as_ref(), self.pcrs.as_ref()))];
         generate::pend(&mut ring, FIRST, &team, &mut crew, &self.place, tell)?;
         locked.commit(&mut ring)?;
         let contents = proof::export(&ring, FIRST, &mut crew, answers, &self.place, tell);

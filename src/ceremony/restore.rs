@@ -8,6 +8,7 @@ mod perform;
 use std::path::{Path, PathBuf};
 
 use super::crew::{Looks, muster};
+use super::guards::SealOptions;
 use super::init::pinning;
 use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, look_at_new, open_backup, record_of};
@@ -26,7 +27,8 @@ pub struct RestoreOptions {
     pub member: bool,
     pub replace: bool,
     pub activate: bool,
-    pub with_pin: bool,
+    /// For a device that is new here.
+    pub seal: SealOptions,
     /// Devices of the ring that get no seals of what is added.
     pub leave: Vec<String>,
 }
@@ -82,9 +84,7 @@ impl Restore {
             None => (None, None),
         };
         let found = |uri: DeviceUri| -> Result<Onto, Error> {
-            if options.with_pin && uri.kind() == Kind::Pkcs11 {
-                return Err(Error::PinOnToken);
-            }
+            options.seal.fit(uri.kind())?;
             let device = Box::new(look_at_new("the device", &uri)?);
             Ok(Onto::Founded { uri, device })
         };
@@ -99,7 +99,7 @@ impl Restore {
                 let first = ring.devices.first().map(|record| record.uri.clone());
                 found(asked.clone().or(first).ok_or(Error::NoDevice)?)?
             }
-            (Some(_), _) if options.with_pin => return Err(Error::PinOnRing),
+            (Some(_), _) if options.seal != SealOptions::default() => return Err(Error::PinOnRing),
             (Some(ring), asked) => {
                 if let Some(asked) = asked.as_ref().filter(|asked| ring.in_service().all(|one| one.uri != **asked)) {
                     let theirs: Vec<String> = ring.in_service().map(|record| record.uri.to_string()).collect();
@@ -130,9 +130,12 @@ impl Restore {
             (_, Onto::Founded { uri, device }) => {
                 self.state_ruin(&mut plan, &contents)?;
                 self.state_founding(&mut plan, uri, device, &contents);
+                if let Some(pcrs) = &self.options.seal.pcrs {
+                    plan.binds(&Ring::device_name(uri.kind(), &[]), device, pcrs)?;
+                }
                 let id = Ring::device_name(uri.kind(), &[]);
                 plan.wants_pin_of_new(&id, uri, device);
-                if self.options.with_pin {
+                if self.options.seal.with_pin {
                     plan.wants_new_pin(&id);
                 }
             }
@@ -246,7 +249,7 @@ impl Restore {
                 plan.warning("devices-dropped", text);
             }
             let lost: Vec<u32> = not_in(ring, contents).map(|generation| generation.number).collect();
-            if ring.usable().any(Generation::has_pin) && uri.kind() == Kind::Tpm && !self.options.with_pin {
+            if ring.usable().any(Generation::has_pin) && uri.kind() == Kind::Tpm && !self.options.seal.with_pin {
                 plan.warning(
                     "pin-dropped",
                     "the ring that is replaced asks for a PIN, the new one will not: see --with-pin",

@@ -118,6 +118,15 @@ pub enum Step {
     KeysDestroyed {
         device: String,
     },
+    /// Its seals open only while the PCRs hold what they hold now.
+    Bound {
+        device: String,
+        pcrs: String,
+    },
+    /// Its seals open whatever the PCRs hold.
+    Unbound {
+        device: String,
+    },
     /// The secret out of the backup and the one that the device uses answered a fresh challenge alike.
     GenerationProved {
         number: u32,
@@ -206,6 +215,8 @@ impl fmt::Display for Step {
             Step::DeviceAdded { device } => write!(f, "{device} serves"),
             Step::DeviceRemoved { device } => write!(f, "{device} is removed from the ring"),
             Step::DeviceRepaired { device } => write!(f, "{device} holds every generation"),
+            Step::Bound { device, pcrs } => write!(f, "{device} is bound to {pcrs}"),
+            Step::Unbound { device } => write!(f, "{device} is bound to no PCRs"),
             Step::KeysDestroyed { device } => write!(f, "the ring's wrapping keys on {device} are destroyed"),
             Step::BackupWritten { path } => write!(f, "backup written: {path}"),
             Step::BackupReopened { path } => write!(f, "backup re-opened: {path}"),

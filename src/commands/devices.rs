@@ -1,6 +1,6 @@
 //! `strongroom device add`, `remove`, `repair`, `retry`: the devices of the ring.
 
-use strongroom::ceremony::{DeviceAddPlan, DeviceRemovePlan, DeviceRepairPlan, Error, Place};
+use strongroom::ceremony::{DeviceAddPlan, DeviceRemovePlan, DeviceRepairPlan, Error, Place, SealOptions};
 use strongroom::device::DeviceUri;
 use strongroom::store::Store;
 
@@ -11,7 +11,7 @@ use crate::terminal::Terminal;
 
 pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let uri = args.uri.parse::<DeviceUri>()?;
-    let plan = DeviceAddPlan::new(place, &uri, args.with_pin)?;
+    let plan = DeviceAddPlan::new(place, &uri, &SealOptions { with_pin: args.with_pin, pcrs: args.pcrs })?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }

@@ -8,7 +8,7 @@ use crate::secrets::{self, Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Generate, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let plan = GeneratePlan::new(place, &args.file, &args.leave_behind, args.passphrase.work_factor)?;
+    let plan = GeneratePlan::new(place, &args.file, &args.leave_behind, args.pcrs, args.passphrase.work_factor)?;
     if args.dry.dry_run {
         secrets::hint(&args.passphrase)?;
         return terminal.dry_run(&plan.plan);

@@ -1,6 +1,6 @@
 //! `strongroom init`: the wizard, or all of it by flags.
 
-use strongroom::ceremony::{Answers, InitPlan, Place};
+use strongroom::ceremony::{Answers, InitPlan, Place, SealOptions};
 use strongroom::device::{Candidate, DeviceUri, Kind};
 
 use super::device;
@@ -35,7 +35,8 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
             (uri, name)
         }
     };
-    let plan = InitPlan::new(place, &name, &uri, with_pin, &args.file, work_factor)?;
+    let options = SealOptions { with_pin, pcrs: args.pcrs };
+    let plan = InitPlan::new(place, &name, &uri, &options, &args.file, work_factor)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }

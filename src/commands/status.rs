@@ -103,9 +103,10 @@ fn seals(device: &DeviceStatus) -> Vec<String> {
         (SealState::Good, "serves"),
         (SealState::NotChecked, "not checked:"),
         (SealState::Missing, "lacks"),
+        (SealState::PcrsChanged, "DOES NOT OPEN, its PCRs have changed:"),
         (SealState::Failed, "FAILS:"),
     ];
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = device.bound.iter().map(|pcrs| format!("bound to {pcrs}")).collect();
     for (state, word) in named {
         let numbers = of(state);
         if !numbers.is_empty() {

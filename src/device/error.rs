@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::pcrs::PcrChange;
 use crate::derive::GenerationId;
 
 /// Something a device did not do. The device's own code is the `source`, so it stays in the chain.
@@ -53,6 +54,9 @@ pub enum Fault {
     /// The state that the seal asks for is not the state that is.
     #[error("{0}")]
     PolicyNotMet(String),
+    /// PCRs hold something else than the seal is bound to; none are told where they could not be read.
+    #[error("the machine was started otherwise than when the seal was made{}", changes(.0))]
+    PcrsChanged(Vec<PcrChange>),
     /// A command, mechanism or algorithm that the job needs.
     #[error("{0}")]
     Missing(String),
@@ -79,6 +83,11 @@ fn tries(left: Option<u32>) -> String {
         Some(1) => " (1 try left)".to_owned(),
         Some(left) => format!(" ({left} tries left)"),
     }
+}
+
+fn changes(changes: &[PcrChange]) -> String {
+    let each: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    if each.is_empty() { String::new() } else { format!(": {}", each.join("; ")) }
 }
 
 fn wait(seconds: Option<u64>) -> String {

@@ -307,7 +307,7 @@ impl Device for Token {
     /// `qualifier` is not used: a token has nowhere to bind it. Its birth evidence is attributes alone, and a secret's
     /// generation is told by its id.
     fn generate(&mut self, protection: Protection<'_>, _qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
-        no_pin_of_its_own(protection)?;
+        nothing_of_its_own(protection)?;
         self.attempt(|token| {
             let (use_key, export_key, session) = token.both_keys()?;
             seal::generate(session, use_key, export_key)
@@ -370,7 +370,7 @@ impl Device for Token {
     }
 
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
-        no_pin_of_its_own(protection)?;
+        nothing_of_its_own(protection)?;
         self.attempt(|token| {
             let (use_key, export_key, session) = token.both_keys()?;
             seal::import(session, use_key, export_key, wrapped, kek)
@@ -383,14 +383,16 @@ impl Device for Token {
     }
 }
 
-fn no_pin_of_its_own(protection: Protection<'_>) -> Result<(), DeviceError> {
-    match protection {
-        Protection::None => Ok(()),
-        Protection::Pin(_) => {
-            let what = "a seal on a token has no PIN of its own: the token's user PIN guards all that it holds";
-            Err(Fault::Failed(what.to_owned()).into())
+/// A token's objects are guarded as the token is.
+fn nothing_of_its_own(protection: Protection<'_>) -> Result<(), DeviceError> {
+    let what = match protection {
+        Protection { pin: None, pcrs: None } => return Ok(()),
+        Protection { pin: Some(_), .. } => {
+            "a seal on a token has no PIN of its own: the token's user PIN guards all that it holds"
         }
-    }
+        Protection { pcrs: Some(_), .. } => "a token has no PCRs that a seal could be bound to",
+    };
+    Err(Fault::Failed(what.to_owned()).into())
 }
 
 /// A token that was found: its URI, and what it says.

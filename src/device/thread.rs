@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{
-    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource, Protection, Root,
-    Seal,
+    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Pcrs, PinRequest, PinSource, Protection,
+    Root, Seal,
 };
 use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
@@ -207,8 +207,8 @@ impl Device for OnThread<'_> {
     }
 
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
-        let (pin, qualifier) = (owned(protection), *qualifier);
-        ask!(self, Seal, |device: &mut dyn Device| device.generate(borrowed(&pin), &qualifier))
+        let (protection, qualifier) = (Owned::of(protection), *qualifier);
+        ask!(self, Seal, |device: &mut dyn Device| device.generate(protection.borrowed(), &qualifier))
     }
 
     fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError> {
@@ -237,8 +237,8 @@ impl Device for OnThread<'_> {
     }
 
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
-        let (wrapped, kek, pin) = (wrapped.clone(), kek.duplicate(), owned(protection));
-        ask!(self, Seal, |device: &mut dyn Device| device.import(&wrapped, &kek, borrowed(&pin)))
+        let (wrapped, kek, protection) = (wrapped.clone(), kek.duplicate(), Owned::of(protection));
+        ask!(self, Seal, |device: &mut dyn Device| device.import(&wrapped, &kek, protection.borrowed()))
     }
 
     fn counter(&mut self) -> Option<&mut dyn Counter> {
@@ -265,15 +265,20 @@ fn counter(device: &mut dyn Device) -> Result<&mut dyn Counter, DeviceError> {
     device.counter().ok_or_else(|| Fault::Failed("this device keeps no counter".to_owned()).into())
 }
 
-fn owned(protection: Protection<'_>) -> Option<Pin> {
-    match protection {
-        Protection::None => None,
-        Protection::Pin(pin) => Some(pin.duplicate()),
-    }
+/// A protection that can cross to the other thread.
+struct Owned {
+    pin: Option<Pin>,
+    pcrs: Option<Pcrs>,
 }
 
-fn borrowed(pin: &Option<Pin>) -> Protection<'_> {
-    pin.as_ref().map_or(Protection::None, Protection::Pin)
+impl Owned {
+    fn of(protection: Protection<'_>) -> Self {
+        Self { pin: protection.pin.map(Pin::duplicate), pcrs: protection.pcrs.cloned() }
+    }
+
+    fn borrowed(&self) -> Protection<'_> {
+        Protection { pin: self.pin.as_ref(), pcrs: self.pcrs.as_ref() }
+    }
 }
 
 /// The device thread's end of a PIN source.

@@ -30,6 +30,7 @@ pub mod fuzzing;
 mod leftovers;
 mod lockout;
 mod object;
+mod pcrs;
 mod policy;
 mod root;
 mod seal;
@@ -171,8 +172,8 @@ impl Tpm {
     /// The auth value that a part's guard asks for. A PIN is asked for only after identity and counters.
     fn auth(&mut self, guard: &Guard) -> Result<SecretBytes, DeviceError> {
         let salt = match guard {
-            Guard::None {} => return Ok(SecretBytes::zeroed(0)),
-            Guard::Pin { salt } => salt,
+            Guard::None {} | Guard::Pcrs { .. } => return Ok(SecretBytes::zeroed(0)),
+            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } => salt,
             Guard::TokenPin {} => {
                 return Err(Fault::Damaged("a TPM's seal says that a token guards it".to_owned()).into());
             }
@@ -208,6 +209,20 @@ impl Tpm {
     }
 
     fn hmac_sealed(&mut self, part: &Part, message: &[u8]) -> Result<Mac, DeviceError> {
+        self.hmac_unexplained(part, message).map_err(|error| self.explained(error, &part.guard))
+    }
+
+    /// Says which PCRs stand in the way, where it is them.
+    fn explained(&mut self, error: DeviceError, guard: &Guard) -> DeviceError {
+        match self.rooted() {
+            Ok((chip, root)) if matches!(error.fault, Fault::PcrsChanged(_)) => {
+                pcrs::explained(error, &mut chip.context, root, guard)
+            }
+            Ok(_) | Err(_) => error,
+        }
+    }
+
+    fn hmac_unexplained(&mut self, part: &Part, message: &[u8]) -> Result<Mac, DeviceError> {
         if !self.chip()?.is_warm(part) {
             let (chip, _) = self.rooted()?;
             chip.cool_down()?;
@@ -216,7 +231,7 @@ impl Tpm {
             chip.warm_up(root, part, &auth)?;
         }
         let mac = self.chip()?.hmac(message)?;
-        self.pin_is_proved |= policy::asks_for_pin(&part.guard);
+        self.pin_is_proved |= part.guard.has_own_pin();
         Ok(mac)
     }
 
@@ -227,24 +242,24 @@ impl Tpm {
         protection: Protection<'_>,
         qualifier: Option<&[u8; 32]>,
     ) -> Result<Seal, DeviceError> {
-        let (export_guard, export_auth) = policy::new_guard(protection);
-        let (use_guard, use_auth) = policy::new_guard(protection);
         let kind = if secret.is_some() { seal::Kind::TakenInExport } else { seal::Kind::BornExport };
         let (chip, root) = self.rooted()?;
         chip.cool_down()?;
+        let bound = protection.pcrs.map(|pcrs| pcrs::read(&mut chip.context, root, pcrs)).transpose()?;
+        let (export_guard, export_auth) = policy::new_guard(protection.pin, bound.as_ref());
+        let (use_guard, use_auth) = policy::new_guard(protection.pin, bound.as_ref());
         let session = chip.session(root)?;
         let context = &mut chip.context;
         let public = seal::public(kind, &export_guard)?;
         let born = seal::create(context, root, session, public, &export_auth, secret, qualifier)?;
         let birth = qualifier.map(|qualifier| born.birth(qualifier)).transpose()?;
-        let asks_for_pin = policy::asks_for_pin(&export_guard);
         let export_part = born.object.into_part(export_guard)?;
         let exported;
         let secret = match secret {
             Some(secret) => secret,
             None => {
                 let object = Object::from_part(&export_part)?;
-                exported = duplicate::duplicate(context, root, session, object, asks_for_pin.then_some(&export_auth))?;
+                exported = duplicate::duplicate(context, root, session, object, &export_part.guard, &export_auth)?;
                 &exported
             }
         };
@@ -263,11 +278,11 @@ impl Tpm {
         let (chip, _) = self.rooted()?;
         chip.cool_down()?;
         let auth = self.auth(&part.guard)?;
-        let auth = policy::asks_for_pin(&part.guard).then_some(&auth);
         let (chip, root) = self.rooted()?;
         let session = chip.session(root)?;
-        let secret = duplicate::duplicate(&mut chip.context, root, session, object, auth)?;
-        self.pin_is_proved |= policy::asks_for_pin(&part.guard);
+        let secret = duplicate::duplicate(&mut chip.context, root, session, object, &part.guard, &auth)
+            .map_err(|error| self.explained(error, &part.guard))?;
+        self.pin_is_proved |= part.guard.has_own_pin();
         Ok(secret)
     }
 }

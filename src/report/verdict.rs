@@ -128,6 +128,11 @@ fn of_ceremony(error: &Error) -> Verdict {
             Exit::Refused,
             "where the ring's device is gone, use --replace: every generation of the backup is then sealed on the new one",
         ),
+        Error::PcrsOnToken => say("pcrs-on-token", Exit::Usage, "leave out --pcrs: only a TPM has PCRs"),
+        Error::NoPcrs(_) => say("no-pcrs", Exit::Usage, "say which: `strongroom bind --pcrs 7`"),
+        Error::NoBank { .. } => {
+            say("no-pcr-bank", Exit::Device, "name another bank, `sha256:7`; the firmware's settings switch them on")
+        }
         Error::PinOnToken => say("pin-on-token", Exit::Usage, "leave out --with-pin"),
         Error::PinOnRing => say(
             "pin-on-ring",
@@ -352,6 +357,11 @@ fn of_device(fault: &Fault) -> Verdict {
             "locked-out",
             Exit::Device,
             "its security officer can set a new PIN; a backup restores onto another device",
+        ),
+        Fault::PcrsChanged(_) => say(
+            "pcrs-changed",
+            Exit::Device,
+            "start the machine as it was then; or `strongroom bind --from BACKUP_FILE` seals anew for how it is now",
         ),
         Fault::PolicyNotMet(_) => {
             say("policy", Exit::Device, "bring back the state that it was sealed to, or restore a backup")

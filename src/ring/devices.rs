@@ -1,7 +1,7 @@
 //! The devices of a ring: which of them serve, what each lacks, and how one comes and goes.
 
 use super::{Anchor, DeviceRecord, DeviceSeal, Generation, Ring, RingError};
-use crate::device::{Guard, Intent, Kind, Root, Seal};
+use crate::device::{Intent, Kind, Pcrs, Root, Seal};
 
 impl Ring {
     pub fn device(&self, id: &str) -> Option<&DeviceRecord> {
@@ -33,7 +33,27 @@ impl Ring {
     /// Whether what a device keeps of this ring asks for a PIN.
     pub fn asks_for_pin(&self, device: &str) -> bool {
         let mut seals = self.generations.iter().filter_map(|generation| generation.seal_on(device));
-        seals.any(|seal| !matches!(seal.use_part.0.guard, Guard::None {}))
+        seals.any(|seal| seal.use_part.0.guard.asks_for_pin())
+    }
+
+    /// Whether a PIN of their own guards the ring's seals on a device.
+    pub fn has_own_pin(&self, device: &str) -> bool {
+        let mut seals = self.generations.iter().filter_map(|generation| generation.seal_on(device));
+        seals.any(|seal| seal.use_part.0.guard.has_own_pin())
+    }
+
+    /// The PCRs that new seals on a device are bound to: those of its newest that is, or was, active.
+    pub fn bound(&self, device: &str) -> Option<&Pcrs> {
+        let active = self.active().and_then(|generation| generation.seal_on(device));
+        let newest = active.or_else(|| self.usable().filter_map(|generation| generation.seal_on(device)).last());
+        newest.and_then(|seal| seal.use_part.0.guard.bound()).map(|bound| &bound.pcrs)
+    }
+
+    /// Notes that a device's seals were bound to PCRs until now, or, with none, that they are again.
+    pub fn note_unbound(&mut self, device: &str, pcrs: Option<Pcrs>) {
+        for record in self.devices.iter_mut().filter(|record| record.id == device) {
+            record.unbound.clone_from(&pcrs);
+        }
     }
 
     /// A name for one more device: the first of `tpm1`, `tpm2` ... or `hsm1` ... that is free.
@@ -111,7 +131,13 @@ mod tests {
 
     fn second() -> DeviceRecord {
         let anchor = Anchor::Intended(Intent::random());
-        DeviceRecord { id: "hsm1".to_owned(), uri: "pkcs11:token=x".parse().unwrap(), added: now(), anchor }
+        DeviceRecord {
+            id: "hsm1".to_owned(),
+            uri: "pkcs11:token=x".parse().unwrap(),
+            added: now(),
+            anchor,
+            unbound: None,
+        }
     }
 
     /// Generations 1 and 2 on `tpm1`, generation 1 on `tpm2` too.

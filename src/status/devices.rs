@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Depth, Statement};
 use crate::ceremony::{Error, Opened};
 use crate::derive::Source;
-use crate::device::{Description, Fault, Guard, NoPin, Root, Tries};
+use crate::device::{Description, Fault, NoPin, Pcrs, Root, Tries};
 use crate::refusals::Refusals;
 use crate::ring::{DeviceRecord, Ring};
 
@@ -20,6 +20,8 @@ pub struct DeviceStatus {
     pub fingerprint: Option<String>,
     pub description: Option<Description>,
     pub notes: Vec<String>,
+    /// The PCRs that new seals on it are bound to.
+    pub bound: Option<Pcrs>,
     /// Each generation, in the order of their numbers.
     pub seals: Vec<SealStatus>,
 }
@@ -43,6 +45,8 @@ pub enum SealState {
     NotChecked,
     /// There is none.
     Missing,
+    /// It is bound to PCRs, and they hold something else.
+    PcrsChanged,
     Failed,
 }
 
@@ -64,6 +68,7 @@ pub fn look(
         fingerprint: record.root().map(Root::fingerprint),
         description: None,
         notes: Vec::new(),
+        bound: ring.bound(id).cloned(),
         seals: Vec::new(),
     };
     match depth {
@@ -76,6 +81,15 @@ pub fn look(
             format!("the adding of {id} was cut off: `strongroom device add '{}'` again, or remove it", record.uri);
         warn("unfinished-device", text);
         return status;
+    }
+    // Once, however many generations there are: the cause is the machine's state.
+    if let Some(seal) = status.seals.iter().find(|seal| seal.state == SealState::PcrsChanged) {
+        let because = seal.because.as_deref().unwrap_or("they have changed");
+        let text = format!("what is sealed on {id} does not open: {because}; `strongroom bind --from BACKUP_FILE`");
+        warn("pcrs-changed", text);
+    }
+    if let Some(pcrs) = &record.unbound {
+        warn("unbound", format!("{id} was bound to {pcrs}, and is not now: `strongroom bind` binds it again"));
     }
     for seal in &status.seals {
         let number = seal.generation;
@@ -90,7 +104,7 @@ pub fn look(
             (SealState::Missing, _) if ring.usable().any(|generation| generation.number == number) => {
                 warn("left-behind", format!("{id} lacks generation {number}: `strongroom device repair {id}`"));
             }
-            (SealState::Good | SealState::NotChecked | SealState::Missing, _) => {}
+            (SealState::Good | SealState::NotChecked | SealState::Missing | SealState::PcrsChanged, _) => {}
         }
     }
     let key = status.fingerprint.clone().unwrap_or_else(|| record.uri.to_string());
@@ -159,7 +173,7 @@ fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<
             continue;
         };
         let guard = &seal.use_part.0.guard;
-        let (Guard::None {}, Some(open)) = (guard, opened.as_mut()) else {
+        let (false, Some(open)) = (guard.asks_for_pin(), opened.as_mut()) else {
             seals.push(of(SealState::NotChecked, None));
             continue;
         };
@@ -170,7 +184,11 @@ fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<
             Ok(found) => seals.push(of(SealState::Failed, Some(format!("its seal gives generation {found}")))),
             Err(error) => {
                 let gone = matches!(error.fault, Fault::Unreachable(_) | Fault::TimedOut { .. } | Fault::Busy(_));
-                let state = if gone { SealState::NotChecked } else { SealState::Failed };
+                let state = match (gone, &error.fault) {
+                    (true, _) => SealState::NotChecked,
+                    (false, Fault::PcrsChanged(_)) => SealState::PcrsChanged,
+                    (false, _) => SealState::Failed,
+                };
                 seals.push(of(state, Some(error.to_string())));
                 if gone {
                     opened = None;

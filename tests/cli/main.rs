@@ -14,6 +14,7 @@ mod world;
 
 mod admin;
 mod audit;
+mod bind;
 mod check;
 mod crew;
 mod custodians;

@@ -148,7 +148,7 @@ fn daily_use_does_not_count() {
     let (swtpm, root) = with_root();
     let proxy = Proxy::start(&swtpm);
     let mut device = open(&proxy.uri().parse().expect("a device URI"), Some(&root), &NoPin).expect("it opens");
-    let seal = device.generate(Protection::None, &[7; 32]).expect("it makes a secret");
+    let seal = device.generate(Protection::NONE, &[7; 32]).expect("it makes a secret");
     device.hmac(Key::Sealed(&seal.use_part), b"message").expect("an HMAC");
     drop(device);
     let nv = [0x12a, 0x122, 0x134, 0x14e, 0x169];

@@ -66,7 +66,7 @@ fn set_up(uri: &str) -> (Root, Seal) {
     let pins = right();
     let mut device = open(uri, None, &pins);
     let root = device.provision(&Intent::random()).unwrap();
-    let seal = device.generate(Protection::None, &NO_QUALIFIER).unwrap();
+    let seal = device.generate(Protection::NONE, &NO_QUALIFIER).unwrap();
     (root, seal)
 }
 
@@ -192,11 +192,11 @@ fn retiring_destroys_the_rings_keys_and_nothing_else() {
             let (mine, theirs) = (Intent::random(), Intent::random());
             let mut other = open(&hsm.uri(), None, &pins);
             other.provision(&theirs).unwrap();
-            let kept = other.generate(Protection::None, &NO_QUALIFIER).unwrap();
+            let kept = other.generate(Protection::NONE, &NO_QUALIFIER).unwrap();
             drop(other);
             let mut device = open(&hsm.uri(), None, &pins);
             let root = device.provision(&mine).unwrap();
-            let seal = device.generate(Protection::None, &NO_QUALIFIER).unwrap();
+            let seal = device.generate(Protection::NONE, &NO_QUALIFIER).unwrap();
             assert!(device.retire(&mine).unwrap());
             assert!(!device.retire(&mine).unwrap(), "nothing is left to destroy");
             drop(device);
@@ -252,7 +252,7 @@ fn a_secret_is_born_used_exported_and_taken_in() {
             assert_eq!(Source::on_host(&secret).id().unwrap(), born);
             assert_eq!(Source::unproved(&mut *device, Key::Wrapped(&wrapped, &kek)).id().unwrap(), born);
 
-            let again = device.import(&wrapped, &kek, Protection::None).unwrap();
+            let again = device.import(&wrapped, &kek, Protection::NONE).unwrap();
             assert_eq!(again.birth, None);
             let label = Label::new("disk").unwrap();
             let length = Length::new(64).unwrap();
@@ -260,7 +260,7 @@ fn a_secret_is_born_used_exported_and_taken_in() {
             let on_host = Source::on_host(&secret).key(&label, length).unwrap();
             assert_eq!(key.expose_secret(), on_host.expose_secret());
 
-            let other = device.generate(Protection::None, &NO_QUALIFIER).unwrap();
+            let other = device.generate(Protection::NONE, &NO_QUALIFIER).unwrap();
             assert_ne!(id(&mut *device, &other), born);
             assert_eq!(id(&mut *device, &seal), born);
             assert_eq!(pins.asked.get(), 1, "one login serves them all");
@@ -402,11 +402,11 @@ fn a_seal_has_no_pin_of_its_own() {
             let pins = right();
             let mut device = open(&hsm.uri(), Some(&root), &pins);
             let own = Pin::new(SecretBytes::copy_of(b"1234"));
-            let refused = fault(device.generate(Protection::Pin(&own), &NO_QUALIFIER));
+            let refused = fault(device.generate(Protection::pin(&own), &NO_QUALIFIER));
             assert!(refused.to_string().contains("no PIN of its own"), "{refused}");
             let kek = Kek::random();
             let wrapped = device.export(&seal.export_part, &kek).unwrap();
-            assert_eq!(fault(device.import(&wrapped, &kek, Protection::Pin(&own))), refused);
+            assert_eq!(fault(device.import(&wrapped, &kek, Protection::pin(&own))), refused);
         },
     );
 }
@@ -482,9 +482,9 @@ fn a_seal_of_another_token_does_not_open() {
             let kek = Kek::random();
             let wrapped = device.export(&seal.export_part, &kek).unwrap();
             assert!(matches!(fault(device.hmac(Key::Wrapped(&wrapped, &Kek::random()), b"m")), Fault::Damaged(_)));
-            assert!(matches!(fault(device.import(&wrapped, &Kek::random(), Protection::None)), Fault::Damaged(_)));
+            assert!(matches!(fault(device.import(&wrapped, &Kek::random(), Protection::NONE)), Fault::Damaged(_)));
             let short = WrappedSecret { wrapped: Base64(vec![0; 39]), ..wrapped };
-            assert!(matches!(fault(device.import(&short, &kek, Protection::None)), Fault::Damaged(_)));
+            assert!(matches!(fault(device.import(&short, &kek, Protection::NONE)), Fault::Damaged(_)));
         },
     );
 }

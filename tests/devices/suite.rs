@@ -48,7 +48,7 @@ pub fn gives_the_rfc_4231_vectors(device: &mut dyn Device) {
     for (key, message, expected) in cases {
         let kek = Kek::random();
         let wrapped = WrappedSecret::wrap(&as_32_bytes(key), &kek);
-        let seal = device.import(&wrapped, &kek, Protection::None).expect("it takes a secret in");
+        let seal = device.import(&wrapped, &kek, Protection::NONE).expect("it takes a secret in");
         assert_eq!(hex_of(&hmac(device, Key::Sealed(&seal.use_part), message)), expected);
         assert_eq!(hex_of(&hmac(device, Key::Wrapped(&wrapped, &kek), message)), expected);
     }
@@ -78,7 +78,7 @@ pub fn gives_the_rfc_5869_vectors(device: &mut dyn Device) {
     for (secret, info, expected) in cases {
         let kek = Kek::random();
         let wrapped = WrappedSecret::wrap(&as_32_bytes(&hex::decode(secret).unwrap()), &kek);
-        let seal = device.import(&wrapped, &kek, Protection::None).expect("it takes a secret in");
+        let seal = device.import(&wrapped, &kek, Protection::NONE).expect("it takes a secret in");
         let length = u16::try_from(expected.len() / 2).unwrap();
         let mut prf = |message: &[u8]| device.hmac(Key::Sealed(&seal.use_part), message);
         let key = expand(&mut prf, &info, length).expect("it expands");
@@ -91,7 +91,7 @@ pub fn takes_long_messages(device: &mut dyn Device) {
     let kek = Kek::random();
     let secret = as_32_bytes(b"a secret");
     let wrapped = WrappedSecret::wrap(&secret, &kek);
-    let seal = device.import(&wrapped, &kek, Protection::None).expect("it takes a secret in");
+    let seal = device.import(&wrapped, &kek, Protection::NONE).expect("it takes a secret in");
     for length in [0, 1, 63, 64, LONGEST - 1, LONGEST] {
         let message = vec![0x5a; length];
         let expected = hmac_by_hand(&secret, &message);
@@ -131,7 +131,7 @@ pub fn imports_what_it_exported(device: &mut dyn Device) {
     let seal = generate(device);
     let kek = Kek::random();
     let wrapped = device.export(&seal.export_part, &kek).expect("it exports");
-    let restored = device.import(&wrapped, &kek, Protection::None).expect("it takes it in");
+    let restored = device.import(&wrapped, &kek, Protection::NONE).expect("it takes it in");
     assert_eq!(restored.birth, None);
     same_answers(device, &seal.use_part, &restored.use_part);
     let kek = Kek::random();
@@ -144,7 +144,7 @@ pub fn refuses_to_export_a_use_part(device: &mut dyn Device) {
     let born = generate(device);
     let kek = Kek::random();
     let wrapped = device.export(&born.export_part, &kek).expect("it exports");
-    let taken_in = device.import(&wrapped, &kek, Protection::None).expect("it takes it in");
+    let taken_in = device.import(&wrapped, &kek, Protection::NONE).expect("it takes it in");
     for seal in [born, taken_in] {
         let disguised = ExportPart(seal.use_part.0.clone());
         assert!(device.export(&disguised, &kek).is_err(), "a use part left the device");
@@ -177,10 +177,10 @@ pub fn refuses_a_tampered_backup(device: &mut dyn Device) {
     let good = WrappedSecret::wrap(&as_32_bytes(b"a secret"), &kek);
     let mut bad = good.clone();
     bad.wrapped.0[17] ^= 1;
-    refused(device.import(&bad, &kek, Protection::None), "a changed bit, imported");
+    refused(device.import(&bad, &kek, Protection::NONE), "a changed bit, imported");
     refused(device.hmac(Key::Wrapped(&bad, &kek), b"message"), "a changed bit, used");
     let other = Kek::random();
-    refused(device.import(&good, &other, Protection::None), "another KEK, imported");
+    refused(device.import(&good, &other, Protection::NONE), "another KEK, imported");
     refused(device.hmac(Key::Wrapped(&good, &other), b"message"), "another KEK, used");
     assert_eq!(
         hex_of(&hmac(device, Key::Wrapped(&good, &kek), b"message")),
@@ -206,12 +206,12 @@ pub fn move_between(from: &mut dyn Device, to: &mut dyn Device) {
     let seal = generate(from);
     let kek = Kek::random();
     let wrapped = from.export(&seal.export_part, &kek).expect("it exports");
-    let moved = to.import(&wrapped, &kek, Protection::None).expect("the other takes it in");
+    let moved = to.import(&wrapped, &kek, Protection::NONE).expect("the other takes it in");
     let expected = answers(from, &seal.use_part);
     assert_eq!(answers(to, &moved.use_part), expected);
     let kek = Kek::random();
     let back = to.export(&moved.export_part, &kek).expect("the other exports");
-    let back = from.import(&back, &kek, Protection::None).expect("it takes it back");
+    let back = from.import(&back, &kek, Protection::NONE).expect("it takes it back");
     assert_eq!(answers(from, &back.use_part), expected);
 }
 
@@ -224,7 +224,7 @@ pub fn refuses_anothers_seal(device: &mut dyn Device, other: &mut dyn Device) {
 
 /// A new secret, with evidence of birth for a random qualifier.
 pub fn generate(device: &mut dyn Device) -> Seal {
-    device.generate(Protection::None, &random_array()).expect("it makes a secret")
+    device.generate(Protection::NONE, &random_array()).expect("it makes a secret")
 }
 
 /// The whole id of a key, in hex.

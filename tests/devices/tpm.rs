@@ -16,24 +16,24 @@ use crate::common::proxy::Proxy;
 use crate::common::swtpm::{PortPair, Swtpm};
 use crate::suite;
 
-const READ_PUBLIC: u32 = 0x173;
-const START_AUTH_SESSION: u32 = 0x176;
-const GET_CAPABILITY: u32 = 0x17a;
-const LOAD: u32 = 0x157;
-const HMAC: u32 = 0x155;
-const FLUSH_CONTEXT: u32 = 0x165;
+pub const READ_PUBLIC: u32 = 0x173;
+pub const START_AUTH_SESSION: u32 = 0x176;
+pub const GET_CAPABILITY: u32 = 0x17a;
+pub const LOAD: u32 = 0x157;
+pub const HMAC: u32 = 0x155;
+pub const FLUSH_CONTEXT: u32 = 0x165;
 
 /// A PIN source that counts how often it is asked.
 #[derive(Default)]
-struct Pins {
-    pin: RefCell<String>,
+pub struct Pins {
+    pub pin: RefCell<String>,
     last_try: bool,
-    asked: Cell<u32>,
+    pub asked: Cell<u32>,
     told: Cell<Option<u32>>,
 }
 
 impl Pins {
-    fn with(pin: &str) -> Self {
+    pub fn with(pin: &str) -> Self {
         Self { pin: RefCell::new(pin.to_owned()), ..Self::default() }
     }
 }
@@ -51,23 +51,23 @@ impl PinSource for Pins {
     }
 }
 
-fn pin(text: &str) -> Pin {
+pub fn pin(text: &str) -> Pin {
     Pin::new(SecretBytes::copy_of(text.as_bytes()))
 }
 
-fn uri(text: &str) -> DeviceUri {
+pub fn uri(text: &str) -> DeviceUri {
     text.parse().expect("a device URI")
 }
 
 /// Opened, and provisioned by itself: the first time that a ring sees this TPM.
-fn fresh<'p>(swtpm: &Swtpm, pins: &'p dyn PinSource) -> (Box<dyn Device + 'p>, Root) {
+pub fn fresh<'p>(swtpm: &Swtpm, pins: &'p dyn PinSource) -> (Box<dyn Device + 'p>, Root) {
     let mut device = open(&uri(&swtpm.uri()), None, pins).expect("it opens");
     let root = device.provision(&Intent::random()).expect("it is provisioned");
     (device, root)
 }
 
 /// Opened as a ring opens it later: with what it pinned.
-fn again<'p>(uri_text: &str, root: &Root, pins: &'p dyn PinSource) -> Box<dyn Device + 'p> {
+pub fn again<'p>(uri_text: &str, root: &Root, pins: &'p dyn PinSource) -> Box<dyn Device + 'p> {
     open(&uri(uri_text), Some(root), pins).expect("it opens")
 }
 
@@ -76,18 +76,18 @@ fn with_seal(guard: Option<&str>) -> (Swtpm, Root, Seal) {
     let swtpm = Swtpm::start();
     let (mut device, root) = fresh(&swtpm, &NoPin);
     let guard = guard.map(pin);
-    let protection = guard.as_ref().map_or(Protection::None, Protection::Pin);
+    let protection = guard.as_ref().map_or(Protection::NONE, Protection::pin);
     let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
     drop(device);
     assert_eq!(swtpm.loaded(), Vec::<String>::new());
     (swtpm, root, seal)
 }
 
-fn hmac(device: &mut dyn Device, part: &UsePart) -> Result<String, DeviceError> {
+pub fn hmac(device: &mut dyn Device, part: &UsePart) -> Result<String, DeviceError> {
     device.hmac(Key::Sealed(part), b"message").map(|mac| hex::encode(mac.expose_secret()))
 }
 
-fn fault<T>(result: Result<T, DeviceError>) -> Fault {
+pub fn fault<T>(result: Result<T, DeviceError>) -> Fault {
     result.err().expect("it fails").fault
 }
 
@@ -97,7 +97,7 @@ fn code<T>(result: Result<T, DeviceError>) -> (u64, String) {
 }
 
 /// How many failures the TPM has counted.
-fn failures(swtpm: &Swtpm) -> String {
+pub fn failures(swtpm: &Swtpm) -> String {
     let listing = swtpm.tool_ok(&["tpm2_getcap", "properties-variable"]);
     let listing = String::from_utf8(listing).unwrap();
     let line = listing.lines().find(|line| line.contains("LOCKOUT_COUNTER")).expect("the counter is there");
@@ -250,7 +250,7 @@ fn a_secret_from_elsewhere_can_get_a_pin() {
     let mut device = again(&swtpm.uri(), &root, &pins);
     let kek = Kek::random();
     let wrapped = device.export(&seal.export_part, &kek).expect("it exports");
-    let guarded = device.import(&wrapped, &kek, Protection::Pin(&pin("1234"))).expect("it takes it in");
+    let guarded = device.import(&wrapped, &kek, Protection::pin(&pin("1234"))).expect("it takes it in");
     assert_eq!(suite::answers(device.as_mut(), &guarded.use_part), suite::answers(device.as_mut(), &seal.use_part));
     device.export(&guarded.export_part, &kek).expect("it exports");
     *pins.pin.borrow_mut() = "4321".to_owned();
@@ -319,7 +319,7 @@ fn locked_out_is_told_before_a_pin_is_asked_for() {
     assert_eq!(fault(hmac(device.as_mut(), &seal.use_part)), locked);
     assert_eq!(pins.asked.get(), 3);
     // The TPM's own answer, where the PIN is known already.
-    let generated = device.generate(Protection::Pin(&pin("1234")), &[7; 32]);
+    let generated = device.generate(Protection::pin(&pin("1234")), &[7; 32]);
     assert_eq!(generated.as_ref().err().map(|error| error.fault.clone()), Some(locked));
     assert_eq!(code(generated), (0x921, "TPM_RC_LOCKOUT".to_owned()));
     // What no PIN guards is not locked.
@@ -341,7 +341,7 @@ fn another_tpm_gets_no_session_and_no_pin() {
     let no_root = "this TPM has no storage root key at 0x81000001: it was cleared, or it is another TPM";
     assert_eq!(fault(hmac(device.as_mut(), &seal.use_part)), Fault::NotThisDevice(no_root.to_owned()));
     assert_eq!(code(device.provision(&Intent::random())), (0x18b, "TPM_RC_HANDLE".to_owned()));
-    assert!(matches!(fault(device.generate(Protection::None, &[7; 32])), Fault::NotThisDevice(_)));
+    assert!(matches!(fault(device.generate(Protection::NONE, &[7; 32])), Fault::NotThisDevice(_)));
     drop(device);
     assert!(proxy.commands().iter().all(|command| *command == READ_PUBLIC), "{:x?}", proxy.commands());
 
@@ -517,7 +517,7 @@ fn a_root_that_was_imported_is_refused() {
     assert!(matches!(&refused, Fault::Untrusted(text) if text.contains("imported")), "{refused}");
     let lacks = device.describe().expect("it is described all the same").lacks;
     assert!(matches!(&lacks[..], [lacking] if lacking.contains(&refused.to_string())), "{lacks:?}");
-    assert!(device.generate(Protection::None, &[7; 32]).is_err());
+    assert!(device.generate(Protection::NONE, &[7; 32]).is_err());
     drop(device);
     assert_eq!(swtpm.loaded(), Vec::<String>::new());
 }
@@ -543,7 +543,7 @@ fn a_root_with_an_auth_value_is_refused() {
     swtpm.tool_ok(&["tpm2_evictcontrol", "-Q", "-C", "o", "-c", "primary", "0x81000001"]);
     swtpm.flush();
     let (mut device, _) = fresh(&swtpm, &NoPin);
-    assert!(matches!(fault(device.generate(Protection::None, &[7; 32])), Fault::Untrusted(_)));
+    assert!(matches!(fault(device.generate(Protection::NONE, &[7; 32])), Fault::Untrusted(_)));
     drop(device);
     assert_eq!((swtpm.loaded(), failures(&swtpm)), (Vec::new(), "0".to_owned()));
 }
@@ -625,10 +625,10 @@ fn nothing_secret_is_on_the_bus() {
     let mut device = open(&uri(&proxy.uri()), None, &pins).expect("it opens");
     device.provision(&Intent::random()).expect("it is provisioned");
     let guard = pin(&pins.pin.borrow());
-    let born = device.generate(Protection::Pin(&guard), &[7; 32]).expect("it makes a secret");
+    let born = device.generate(Protection::pin(&guard), &[7; 32]).expect("it makes a secret");
     let kek = Kek::random();
     let wrapped = device.export(&born.export_part, &kek).expect("it exports");
-    let taken_in = device.import(&wrapped, &kek, Protection::Pin(&guard)).expect("it takes it in");
+    let taken_in = device.import(&wrapped, &kek, Protection::pin(&guard)).expect("it takes it in");
     let macs = [Key::Sealed(&born.use_part), Key::Sealed(&taken_in.use_part), Key::Wrapped(&wrapped, &kek)]
         .map(|key| device.hmac(key, b"the message, a label").expect("an HMAC"));
     drop(device);

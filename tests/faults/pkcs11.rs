@@ -59,7 +59,7 @@ fn on_a_token(name: &str, test: impl FnOnce(&Bench<'_>)) {
             let pins = Pins::with(USER_PIN);
             let mut device = open(&faulty.uri("payroll").parse().unwrap(), None, &pins).expect("it opens");
             let root = device.provision(&Intent::random()).expect("it is provisioned");
-            let seal = device.generate(Protection::None, &[7; 32]).expect("it makes a secret");
+            let seal = device.generate(Protection::NONE, &[7; 32]).expect("it makes a secret");
             let right = hmac(device.as_mut(), &seal.use_part).expect("an HMAC");
             drop(device);
             faulty.forget();
@@ -203,7 +203,7 @@ fn a_token_directory_that_was_away_costs_nothing() {
     on_a_token(this_test!(), |bench| {
         let pins = Pins::with(USER_PIN);
         let mut device = bench.warm(&pins);
-        let other = device.generate(Protection::None, &[8; 32]).expect("it makes a secret");
+        let other = device.generate(Protection::NONE, &[8; 32]).expect("it makes a secret");
         let away = bench.hsm.tokens_dir().with_file_name("away");
         std::fs::rename(bench.hsm.tokens_dir(), &away).expect("our directory");
         assert_eq!(bench.hmac(device.as_mut()).expect("what is loaded works"), bench.right);
@@ -234,7 +234,7 @@ fn a_library_that_others_use_is_not_started_anew() {
             let new = |label: &str| {
                 let mut device = open(&faulty.uri(label).parse().unwrap(), None, &pins).expect("it opens");
                 device.provision(&Intent::random()).expect("it is provisioned");
-                let seal = device.generate(Protection::None, &[7; 32]).expect("it makes a secret");
+                let seal = device.generate(Protection::NONE, &[7; 32]).expect("it makes a secret");
                 let right = hmac(device.as_mut(), &seal.use_part).expect("an HMAC");
                 (device, seal, right)
             };
@@ -457,9 +457,9 @@ fn work(bench: &Bench<'_>, pins: &Pins) -> Result<(), DeviceError> {
     let kek = Kek::random();
     let wrapped = device.export(&bench.seal.export_part, &kek)?;
     is_right(device.hmac(Key::Wrapped(&wrapped, &kek), b"message").map(|mac| hex::encode(mac.expose_secret()))?);
-    let again = device.import(&wrapped, &kek, Protection::None)?;
+    let again = device.import(&wrapped, &kek, Protection::NONE)?;
     is_right(hmac(device.as_mut(), &again.use_part)?);
-    let other = device.generate(Protection::None, &[8; 32])?;
+    let other = device.generate(Protection::NONE, &[8; 32])?;
     hmac(device.as_mut(), &other.use_part).map(drop)
 }
 

@@ -26,7 +26,7 @@ fn with_seal(guard: Option<&str>) -> (Swtpm, Root, Seal) {
     let mut device = new(&swtpm.uri());
     let root = device.provision(&Intent::random()).expect("it is provisioned");
     let guard = guard.map(pin);
-    let protection = guard.as_ref().map_or(Protection::None, Protection::Pin);
+    let protection = guard.as_ref().map_or(Protection::NONE, Protection::pin);
     let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
     drop(device);
     (swtpm, root, seal)
@@ -288,9 +288,9 @@ fn a_power_cycle_between_two_commands_changes_nothing() {
             let wrapped = device.export(&seal.export_part, &kek).expect("it exports");
             let again = device.hmac(Key::Wrapped(&wrapped, &kek), b"message").expect("an HMAC");
             assert_eq!(hex::encode(again.expose_secret()), right, "at {nth}");
-            let other = device.import(&wrapped, &kek, Protection::None).expect("it takes it in");
+            let other = device.import(&wrapped, &kek, Protection::NONE).expect("it takes it in");
             assert_eq!(hmac(device.as_mut(), &other.use_part).expect("an HMAC"), right, "at {nth}");
-            device.generate(Protection::None, &[7; 32]).expect("it makes a secret");
+            device.generate(Protection::NONE, &[7; 32]).expect("it makes a secret");
             drop(device);
             nothing_loaded(&swtpm.lock().unwrap());
             if bus.commands().len() < nth {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use strongroom::bytes::{Base64, Hex};
 use strongroom::derive::GenerationId;
-use strongroom::device::{Birth, ExportPart, Guard, Intent, Kind, Part, Root, Seal, UsePart};
+use strongroom::device::{Birth, ExportPart, Guard, Intent, Kind, Part, PcrState, Pcrs, Root, Seal, UsePart};
 use strongroom::ring::{Anchor, BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, Role, State, System};
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub fn root() -> Root {
 }
 
 pub fn tpm(id: &str, anchor: Anchor) -> DeviceRecord {
-    DeviceRecord { id: id.to_owned(), uri: "tpm:".parse().expect("a URI"), added: now(), anchor }
+    DeviceRecord { id: id.to_owned(), uri: "tpm:".parse().expect("a URI"), added: now(), anchor, unbound: None }
 }
 
 /// What a device makes of the secret of `seed`: no other device's seal is like it.
@@ -74,8 +74,20 @@ fn guard() -> impl Strategy<Value = Guard> {
     prop_oneof![
         Just(Guard::None {}),
         any::<[u8; 32]>().prop_map(|salt| Guard::Pin { salt: Hex(salt) }),
+        bound().prop_map(|bound| Guard::Pcrs { bound }),
+        (bound(), any::<[u8; 32]>()).prop_map(|(bound, salt)| Guard::PcrsPin { bound, salt: Hex(salt) }),
         Just(Guard::TokenPin {}),
     ]
+}
+
+/// As a TPM reads them; a ring that has others is damaged.
+fn bound() -> impl Strategy<Value = PcrState> {
+    let pcrs = prop_oneof![Just("sha256:7"), Just("sha384:0+7+14")];
+    (pcrs, any::<u8>()).prop_map(|(pcrs, byte)| {
+        let pcrs: Pcrs = pcrs.parse().expect("PCRs");
+        let values = pcrs.numbers().map(|_| hex::encode(vec![byte; pcrs.bank.size()])).collect();
+        PcrState { pcrs, values }
+    })
 }
 
 fn bytes() -> impl Strategy<Value = Base64> {
@@ -107,6 +119,7 @@ fn device() -> impl Strategy<Value = DeviceRecord> {
         uri: uri.parse().expect("a URI"),
         added: now(),
         anchor,
+        unbound: None,
     })
 }
 

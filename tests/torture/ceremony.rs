@@ -26,6 +26,7 @@ const CEREMONIES: &[Ceremony] = &[
     Ceremony { name: "device add", line: "device add --yes $OTHER", before: founded },
     Ceremony { name: "device remove", line: "device remove --yes $ID", before: on_both },
     Ceremony { name: "device repair", line: "device repair $ID", before: left_behind },
+    Ceremony { name: "bind", line: "bind --yes --pcrs 7", before: on_both },
     Ceremony { name: "recover", line: "recover --yes", before: damaged },
     Ceremony { name: "restore, healing", line: "restore --yes --device $DEVICE files/one.backup", before: damaged },
 ];

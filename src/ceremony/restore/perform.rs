@@ -1,7 +1,7 @@
 //! Restoring: what was stated, done.
 
 use super::super::crew::Crew;
-use super::super::generate::guarded;
+use super::super::guards::Guards;
 use super::super::init::{intend, pin_down};
 use super::super::sealing::take_in;
 use super::super::{Error, Step, Tell, now, proof, record, secure};
@@ -16,7 +16,7 @@ use crate::store::{Locked, Store, StoreError};
 impl RestorePlan {
     /// Whether the new seals get a PIN of their own, which the front end has to ask for.
     pub fn wants_new_pin(&self) -> bool {
-        self.from.options.with_pin
+        self.from.options.seal.with_pin
     }
 
     /// The devices that are restored onto, with what they are or will be called, and whether they may ask for a PIN.
@@ -71,8 +71,8 @@ impl RestorePlan {
         crew.leave(&self.from.options.leave);
         let mut team = Vec::new();
         for id in devices {
-            let pin = crew.pin_in_use(&ring, &id)?;
-            team.push((id, pin));
+            let guards = crew.guards_in_use(&ring, &id)?;
+            team.push((id, guards));
         }
         if let Some(number) = ring.drop_pending() {
             tell(Step::Dropped { number });
@@ -133,6 +133,7 @@ impl RestorePlan {
             uri,
             added: now(),
             anchor: Anchor::Intended(intent),
+            unbound: None,
         };
         let (role, master) = match self.from.options.member {
             true => (Role::Member, self.contents.master.clone()),
@@ -149,7 +150,7 @@ impl RestorePlan {
         let id = ring.devices[0].id.clone();
         let opened = pin_down(&mut ring, locked, is_first, pins.of(&id), tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
-        let team = [(id, new_pin.map(Pin::duplicate))];
+        let team = [(id, Guards::chosen(new_pin, self.from.options.seal.pcrs.as_ref()))];
         for entry in &self.contents.generations {
             let generation = import(entry, &self.contents, &team, &mut crew, tell)?;
             ring.admit(generation)?;
@@ -193,18 +194,18 @@ fn restored(contents: &Contents) -> Vec<GenerationId> {
     contents.generations.iter().map(|entry| entry.id).collect()
 }
 
-/// Takes a generation of the backup into each device of the team, with the PIN that shall guard its seal there.
+/// Takes a generation of the backup into each device of the team, with what shall guard its seal there.
 fn import(
     entry: &Entry,
     contents: &Contents,
-    team: &[(String, Option<Pin>)],
+    team: &[(String, Guards)],
     crew: &mut Crew<'_>,
     tell: &mut Tell<'_>,
 ) -> Result<Generation, Error> {
     let (number, id) = (entry.number, entry.id);
     let mut seals = Vec::new();
-    for (device, pin) in team {
-        let seal = take_in(crew.device(device)?, &entry.secret(), &contents.kek, number, id, guarded(pin.as_ref()))?;
+    for (device, guards) in team {
+        let seal = take_in(crew.device(device)?, &entry.secret(), &contents.kek, number, id, guards.protection())?;
         tell(Step::GenerationRestored { number, id, device: device.clone() });
         seals.push(DeviceSeal { device: device.clone(), seal });
     }

@@ -82,6 +82,7 @@ pub fn cure(error: &DeviceError) -> Cure {
         | Fault::LastTry { .. }
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
+        | Fault::PcrsChanged(_)
         | Fault::Missing(_)
         | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }

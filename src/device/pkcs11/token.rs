@@ -109,6 +109,7 @@ impl Found {
             needs_pin: self.wants_login() && !self.has_pin_pad(),
             lacks: self.lacks(module, pinned.is_none())?,
             notes,
+            pcr_banks: Vec::new(),
         })
     }
 

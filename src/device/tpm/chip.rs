@@ -11,16 +11,16 @@ use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::handles::KeyHandle;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
-use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{Auth, Digest, MaxBuffer, Sensitive, SensitiveData};
 use tss_esapi::tcti_ldr::TctiNameConf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::error::told;
+use super::error::{PCR_CHANGED, told, told_as};
 use super::object::Object;
 use super::session::{self, flushed};
-use super::{leftovers, root, seal};
+use super::{leftovers, pcrs, root, seal};
 use crate::device::uri::TpmUri;
 use crate::device::{DeviceError, Fault, Part, Root};
 use crate::secret::{KEY_BYTES, Mac, MasterSecret, SecretBytes};
@@ -30,6 +30,8 @@ pub struct Chip {
     pub context: Context,
     root: Option<KeyHandle>,
     session: Option<AuthSession>,
+    /// For parts that are bound to PCRs: instead of the other, which could not satisfy their policy.
+    policy: Option<PolicySession>,
     warm: Option<Warm>,
 }
 
@@ -48,7 +50,7 @@ impl Chip {
         let conf = TctiNameConf::from_str(&tcti)
             .map_err(|_| Fault::Unreachable(format!("{tcti} is not an address of a TPM")))?;
         let context = Context::new(conf).map_err(|error| DeviceError { fault: unreachable(), ..told(error) })?;
-        Ok(Self { context, root: None, session: None, warm: None })
+        Ok(Self { context, root: None, session: None, policy: None, warm: None })
     }
 
     /// The pinned storage root key, compared once for each connection.
@@ -67,28 +69,47 @@ impl Chip {
         }
     }
 
+    /// The policy session that is salted to `root`.
+    fn policy(&mut self, root: KeyHandle) -> Result<PolicySession, DeviceError> {
+        match self.policy {
+            Some(policy) => Ok(policy),
+            None => Ok(*self.policy.insert(session::start_policy(&mut self.context, root)?)),
+        }
+    }
+
     /// Whether `part` is loaded already, its PIN given.
     pub fn is_warm(&self, part: &Part) -> bool {
         self.warm.as_ref().is_some_and(|warm| warm.part == *part)
     }
 
-    /// Loads `part` to be used by its auth value, in place of what was loaded before.
+    /// Loads `part` to be used, in place of what was loaded before. The storage root key's auth value is empty: for a part
+    /// that is bound to PCRs, the policy session only hides what goes over the bus, and a password says nothing.
     pub fn warm_up(&mut self, root: KeyHandle, part: &Part, auth: &SecretBytes) -> Result<(), DeviceError> {
         let object = Object::from_part(part)?;
         self.cool_down()?;
-        let session = self.session(root)?;
-        let key = object.load(&mut self.context, root, session)?;
+        let sessions = match part.guard.bound() {
+            None => (Some(self.session(root)?), None, None),
+            Some(_) => (Some(AuthSession::Password), Some(AuthSession::from(self.policy(root)?)), None),
+        };
+        let key = object.load(&mut self.context, root, sessions)?;
         self.warm = Some(Warm { part: part.clone(), key });
         let auth = Auth::try_from(auth.expose_secret()).map_err(told)?;
         self.context.tr_set_auth(key.into(), auth).map_err(told)
     }
 
-    /// HMAC under what [`Chip::warm_up`] loaded.
+    /// HMAC under what [`Chip::warm_up`] loaded. A policy is satisfied anew each time: its use uses it up.
     pub fn hmac(&mut self, message: &[u8]) -> Result<Mac, DeviceError> {
-        let (Some(Warm { key, .. }), Some(session)) = (&self.warm, self.session) else {
-            return Err(Fault::Failed("no key is loaded".to_owned()).into());
-        };
-        hmac(&mut self.context, session, *key, message)
+        let nothing = || DeviceError::from(Fault::Failed("no key is loaded".to_owned()));
+        let Some(Warm { key, part }) = &self.warm else { return Err(nothing()) };
+        if part.guard.bound().is_none() {
+            return hmac(&mut self.context, self.session.ok_or_else(nothing)?, *key, message);
+        }
+        let policy = self.policy.ok_or_else(nothing)?;
+        pcrs::assert(&mut self.context, policy, &part.guard)?;
+        if part.guard.has_own_pin() {
+            self.context.policy_auth_value(policy).map_err(told)?;
+        }
+        hmac(&mut self.context, policy.into(), *key, message)
     }
 
     /// HMAC under a secret that the TPM takes in for this one call (TPM 2.0 Part 3, section 12.3: LoadExternal). The
@@ -129,8 +150,10 @@ impl Chip {
     /// Flushes all that is kept: after a failure nothing of the session or of a key is relied on. Gives whether it could.
     pub fn forget(&mut self) -> bool {
         let cooled = self.cool_down().is_ok();
-        let ended = self.session.take().map(|session| session::flush(&mut self.context, session::handle(session)));
-        cooled && ended.is_none_or(|ended| ended.is_ok())
+        let sessions = self.session.take().into_iter().chain(self.policy.take().map(AuthSession::from));
+        let ended: Vec<_> =
+            sessions.map(|session| session::flush(&mut self.context, session::handle(session))).collect();
+        cooled && ended.iter().all(Result::is_ok)
     }
 
     /// Frees the slots that dead clients hold, and ours.
@@ -145,7 +168,7 @@ fn hmac(context: &mut Context, session: AuthSession, key: KeyHandle, message: &[
     let message = MaxBuffer::try_from(message).map_err(told)?;
     let digest = context
         .execute_with_session(Some(session), |context| context.hmac(key.into(), message, HashingAlgorithm::Sha256))
-        .map_err(told)?;
+        .map_err(|error| told_as(error, |answer| (answer == PCR_CHANGED).then(|| Fault::PcrsChanged(Vec::new()))))?;
     if digest.value().len() != KEY_BYTES {
         return Err(Fault::Failed("the TPM's HMAC is not one by SHA-256".to_owned()).into());
     }

@@ -7,7 +7,7 @@ use tss_esapi::{Context, Error};
 use super::error::told;
 use super::{lockout, root};
 use crate::device::uri::TpmUri;
-use crate::device::{Description, DeviceError, DeviceUri, Fault, Kind};
+use crate::device::{Bank, Description, DeviceError, DeviceUri, Fault, Kind};
 
 /// Every command that some method of the device sends (TPM 2.0 Part 2, section 6.5.2).
 const COMMANDS: [(u32, &str); 13] = [
@@ -68,7 +68,35 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
         needs_pin: false,
         lacks,
         notes: Vec::new(),
+        pcr_banks: pcr_banks(context)?,
     })
+}
+
+/// What binding a seal to PCRs takes beyond that.
+const FOR_PCRS: [u32; 2] = [0x17e, 0x17f];
+
+/// The banks that have PCRs, of those that seals can be bound to; none where the TPM lacks TPM2_PCR_Read or TPM2_PolicyPCR.
+fn pcr_banks(context: &mut Context) -> Result<Vec<String>, DeviceError> {
+    for command in FOR_PCRS {
+        if !has(context, CapabilityType::Command, command)? {
+            return Ok(Vec::new());
+        }
+    }
+    let assigned = match context.get_capability(CapabilityType::AssignedPcr, 0, u32::MAX) {
+        Ok((CapabilityData::AssignedPcr(assigned), _)) => assigned,
+        // A bank that the crate does not know spoils the whole list. Then reading the PCRs will tell.
+        Ok(_) | Err(Error::WrapperError(_)) => {
+            return Ok(Bank::ALL.iter().map(|bank| bank.name().to_owned()).collect());
+        }
+        Err(error) => return Err(told(error)),
+    };
+    let has_pcrs = |bank: &&Bank| {
+        let mut banks = assigned.get_selections().iter();
+        banks.any(|one| {
+            u16::from(AlgorithmIdentifier::from(one.hashing_algorithm())) == bank.algorithm() && !one.is_empty()
+        })
+    };
+    Ok(Bank::ALL.iter().filter(has_pcrs).map(|bank| bank.name().to_owned()).collect())
 }
 
 /// Refuses a TPM that lacks something, naming it, before anything is made in it.

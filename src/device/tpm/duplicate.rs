@@ -24,8 +24,9 @@ use tss_esapi::structures::{Auth, Data, Public, SymmetricDefinitionObject};
 
 use super::error::told;
 use super::object::{Object, take_sized};
+use super::pcrs;
 use super::session::{flushed, with_policy};
-use crate::device::{DeviceError, Fault};
+use crate::device::{DeviceError, Fault, Guard};
 use crate::secret::{KEY_BYTES, MasterSecret, SecretBytes};
 
 /// Bytes of the inner wrapper's key.
@@ -33,7 +34,8 @@ const WRAPPER_BYTES: usize = 16;
 /// TPM_ALG_KEYEDHASH, the sensitive area's type.
 const KEYEDHASH: &[u8] = &[0x00, 0x08];
 
-/// Lets the secret of an export part out into locked host memory. `auth` is its auth value, where its policy asks for one.
+/// Lets the secret of an export part out into locked host memory. `guard` is what its policy asks for besides the command,
+/// `auth` its auth value.
 ///
 /// `session` authorizes the load, and then encrypts the duplication without authorizing it. It must be tied to nothing:
 /// the encryption key of a session that authorizes would contain the auth value even where the policy asks for none, and
@@ -43,14 +45,16 @@ pub fn duplicate(
     root: KeyHandle,
     session: AuthSession,
     object: Object,
-    auth: Option<&SecretBytes>,
+    guard: &Guard,
+    auth: &SecretBytes,
 ) -> Result<MasterSecret, DeviceError> {
     let (public, name) = (object.public.clone(), object.name.clone());
     let wrapper = SecretBytes::random(WRAPPER_BYTES);
-    let key = ObjectHandle::from(object.load(context, root, session)?);
+    let key = ObjectHandle::from(object.load(context, root, (Some(session), None, None))?);
     let mut blob = flushed(context, key, |context| {
         with_policy(context, root, |context, policy| {
-            if let Some(auth) = auth {
+            pcrs::assert(context, policy, guard)?;
+            if guard.has_own_pin() {
                 let auth = Auth::try_from(auth.expose_secret()).map_err(told)?;
                 context.tr_set_auth(key, auth).map_err(told)?;
                 context.policy_auth_value(policy).map_err(told)?;

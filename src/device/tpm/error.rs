@@ -15,6 +15,8 @@ pub const BAD_AUTH: u32 = 0x0a2;
 pub const HANDLE: u32 = 0x08b;
 pub const INTEGRITY: u32 = 0x09f;
 pub const LOCKOUT: u32 = 0x921;
+pub const PCR_CHANGED: u32 = 0x128;
+pub const VALUE: u32 = 0x084;
 const SIZE: u32 = 0x095;
 const POLICY_FAIL: u32 = 0x09d;
 const OBJECT_MEMORY: u32 = 0x902;
@@ -51,7 +53,7 @@ const FORMAT_ZERO: &[(u32, &str)] = &[
     (0x125, "AUTH_MISSING"),
     (0x126, "POLICY"),
     (0x127, "PCR"),
-    (0x128, "PCR_CHANGED"),
+    (PCR_CHANGED, "PCR_CHANGED"),
     (0x12d, "UPGRADE"),
     (0x12e, "TOO_MANY_CONTEXTS"),
     (0x12f, "AUTH_UNAVAILABLE"),

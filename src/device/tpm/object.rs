@@ -6,12 +6,12 @@
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use tss_esapi::Context;
 use tss_esapi::handles::KeyHandle;
-use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Private, Public};
 use tss_esapi::traits::{Marshall, UnMarshall};
 
 use super::error::{AUTH_FAIL, BAD_AUTH, is_bad_blob, told, told_as};
-use super::policy::asks_for_pin;
+use super::policy;
+use super::session::Sessions;
 use crate::bytes::Base64;
 use crate::device::{DeviceError, Fault, Guard, Part};
 
@@ -40,8 +40,8 @@ impl Object {
             return Err(damaged());
         }
         let public = parse_public(area).ok_or_else(damaged)?;
-        // Who changed the guard in the ring would have us burn tries with an empty auth value.
-        if public.object_attributes().no_da() == asks_for_pin(&part.guard) {
+        // Who changed the guard in the ring would have us burn tries with an empty auth value, or tell of PCRs what is not so.
+        if public.object_attributes().no_da() == part.guard.has_own_pin() || !has_policy_of(&public, &part.guard) {
             return Err(damaged());
         }
         let private = Private::try_from(private).map_err(|_| damaged())?;
@@ -55,13 +55,19 @@ impl Object {
         Ok(Part { blob: Base64(blob), name: Some(Base64(self.name)), guard })
     }
 
-    /// Loads it under `root` in `session`. The library fails the call where the TPM's Name for it is not that of the
+    /// Loads it under `root` in `sessions`. The library fails the call where the TPM's Name for it is not that of the
     /// public area, so what is loaded is what the ring recorded.
-    pub fn load(self, context: &mut Context, root: KeyHandle, session: AuthSession) -> Result<KeyHandle, DeviceError> {
+    pub fn load(self, context: &mut Context, root: KeyHandle, sessions: Sessions) -> Result<KeyHandle, DeviceError> {
         context
-            .execute_with_session(Some(session), |context| context.load(root, self.private, self.public))
+            .execute_with_sessions(sessions, |context| context.load(root, self.private, self.public))
             .map_err(|error| told_as(error, |answer| meaning_under_root(answer).or_else(|| refused_blob(answer))))
     }
+}
+
+/// Whether a public area's policy is the one of a use part, or of an export part, behind `guard`.
+fn has_policy_of(public: &Public, guard: &Guard) -> bool {
+    let used = policy::use_policy(guard).map_or_else(Vec::new, Vec::from);
+    [used, policy::export_policy(guard).to_vec()].iter().any(|policy| policy == public.auth_policy().value())
 }
 
 /// What an answer means where the storage root key was authorized with its empty auth value.

@@ -5,27 +5,47 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use crate::bytes::Hex;
-use crate::device::{Guard, Protection};
+use crate::device::{Guard, PcrState};
 use crate::secret::{Pin, SecretBytes, random_array};
 
 const CC_DUPLICATE: u32 = 0x14b;
 const CC_POLICY_AUTH_VALUE: u32 = 0x16b;
 const CC_POLICY_COMMAND_CODE: u32 = 0x16c;
+const CC_POLICY_PCR: u32 = 0x17f;
 
-/// Whether a guard asks for a PIN at export, and so PolicyAuthValue comes before PolicyCommandCode(Duplicate).
-pub fn asks_for_pin(guard: &Guard) -> bool {
-    matches!(guard, Guard::Pin { .. })
+/// The authPolicy of a use part; none where its auth value alone guards it: TPM2_PolicyPCR, and TPM2_PolicyAuthValue where
+/// there is a PIN too.
+pub fn use_policy(guard: &Guard) -> Option<[u8; 32]> {
+    let bound = pcr_policy(guard.bound()?);
+    Some(if guard.has_own_pin() { extend(bound, &[CC_POLICY_AUTH_VALUE]) } else { bound })
 }
 
-/// The authPolicy of an export part: PolicyAuthValue where a PIN guards it, then PolicyCommandCode(TPM2_Duplicate).
+/// The authPolicy of an export part: TPM2_PolicyPCR where PCRs guard it, TPM2_PolicyAuthValue where a PIN does, then
+/// TPM2_PolicyCommandCode(TPM2_Duplicate).
 ///
 /// TPM 2.0 Part 1, section 19.7: each assertion replaces the digest by SHA256(digest || command code || arguments).
-pub fn export_policy(with_pin: bool) -> [u8; 32] {
-    let mut digest = [0; 32];
-    if with_pin {
+pub fn export_policy(guard: &Guard) -> [u8; 32] {
+    let mut digest = guard.bound().map_or([0; 32], pcr_policy);
+    if guard.has_own_pin() {
         digest = extend(digest, &[CC_POLICY_AUTH_VALUE]);
     }
     extend(digest, &[CC_POLICY_COMMAND_CODE, CC_DUPLICATE])
+}
+
+/// After TPM2_PolicyPCR alone (TPM 2.0 Part 3, section 23.7): the selection is a TPML_PCR_SELECTION of one bank.
+fn pcr_policy(bound: &PcrState) -> [u8; 32] {
+    let [first, second, third] = bound.pcrs.bits();
+    let mut arguments = CC_POLICY_PCR.to_be_bytes().to_vec();
+    arguments.extend(1_u32.to_be_bytes());
+    arguments.extend(bound.pcrs.bank.algorithm().to_be_bytes());
+    arguments.extend([3, first, second, third]);
+    Sha256::new().chain_update([0; 32]).chain_update(arguments).chain_update(pcr_digest(bound)).finalize().into()
+}
+
+/// What TPM2_PolicyPCR is given, and compares: the hash of the values by the session's hash, whatever the bank's is. A state
+/// that is not whole fits no PCRs.
+pub fn pcr_digest(bound: &PcrState) -> [u8; 32] {
+    Sha256::digest(bound.concatenated().unwrap_or_default()).into()
 }
 
 fn extend(digest: [u8; 32], words: &[u32]) -> [u8; 32] {
@@ -36,15 +56,18 @@ fn extend(digest: [u8; 32], words: &[u32]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// A fresh guard for one part, and the auth value that goes with it. Each part has a salt of its own.
-pub fn new_guard(protection: Protection<'_>) -> (Guard, SecretBytes) {
-    match protection {
-        Protection::None => (Guard::None {}, SecretBytes::zeroed(0)),
-        Protection::Pin(pin) => {
-            let salt = Hex(random_array());
-            let auth = auth_value(&salt, pin);
-            (Guard::Pin { salt }, auth)
-        }
+/// A fresh guard for one part, and the auth value that goes with it. Each part has a salt of its own. `bound`: what the PCRs
+/// that the seal shall be bound to hold now.
+pub fn new_guard(pin: Option<&Pin>, bound: Option<&PcrState>) -> (Guard, SecretBytes) {
+    let salted = pin.map(|pin| {
+        let salt = Hex(random_array());
+        (salt, auth_value(&salt, pin))
+    });
+    match (salted, bound.cloned()) {
+        (None, None) => (Guard::None {}, SecretBytes::zeroed(0)),
+        (None, Some(bound)) => (Guard::Pcrs { bound }, SecretBytes::zeroed(0)),
+        (Some((salt, auth)), None) => (Guard::Pin { salt }, auth),
+        (Some((salt, auth)), Some(bound)) => (Guard::PcrsPin { bound, salt }, auth),
     }
 }
 
@@ -64,12 +87,15 @@ pub fn auth_value(salt: &Hex<32>, pin: &Pin) -> SecretBytes {
 mod tests {
     use super::*;
 
+    const PIN: Guard = Guard::Pin { salt: Hex([1; 32]) };
+
     /// As `tpm2_startauthsession; [tpm2_policyauthvalue;] tpm2_policycommandcode TPM2_CC_Duplicate` give them.
     #[test]
     fn digests_are_those_of_the_tools() {
-        let hex = |with_pin| hex::encode(export_policy(with_pin));
-        assert_eq!(hex(false), "bef56b8c1cc84e11edd717528d2cd99356bd2bbf8f015209c3f84aeeaba8e8a2");
-        assert_eq!(hex(true), "09bd2ec618ec5d4688b2861cd8aedbbce1c1dd0b9e31e4a12f837750b33831e2");
+        let hex = |guard| hex::encode(export_policy(guard));
+        assert_eq!(hex(&Guard::None {}), "bef56b8c1cc84e11edd717528d2cd99356bd2bbf8f015209c3f84aeeaba8e8a2");
+        assert_eq!(hex(&PIN), "09bd2ec618ec5d4688b2861cd8aedbbce1c1dd0b9e31e4a12f837750b33831e2");
+        assert_eq!((use_policy(&Guard::None {}), use_policy(&PIN)), (None, None));
     }
 
     #[test]
@@ -93,7 +119,7 @@ mod tests {
     #[test]
     fn parts_do_not_share_a_salt() {
         let pin = Pin::new(SecretBytes::copy_of(b"1234"));
-        assert_ne!(new_guard(Protection::Pin(&pin)).0, new_guard(Protection::Pin(&pin)).0);
-        assert_eq!(new_guard(Protection::None).0, Guard::None {});
+        assert_ne!(new_guard(Some(&pin), None).0, new_guard(Some(&pin), None).0);
+        assert_eq!(new_guard(None, None).0, Guard::None {});
     }
 }

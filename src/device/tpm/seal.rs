@@ -3,7 +3,7 @@
 //! | | export part | use part |
 //! |---|---|---|
 //! | the secret | made by the TPM (sensitiveDataOrigin), or given as data when it comes from a backup | given as data |
-//! | HMAC with it | never: userWithAuth CLEAR, and its policy is for TPM2_Duplicate only | by its auth value: userWithAuth |
+//! | HMAC with it | never: userWithAuth CLEAR, and its policy is for TPM2_Duplicate only | by its auth value: userWithAuth; bound to PCRs, by its policy alone |
 //! | duplicate it | behind authPolicy: fixedTPM and fixedParent CLEAR | never: fixedTPM and fixedParent SET |
 //! | change its auth | never: adminWithPolicy SET, and no policy says so | never |
 //!
@@ -42,23 +42,21 @@ pub enum Kind {
 /// The public area of a part, before the TPM fills in what is unique.
 pub fn public(kind: Kind, guard: &Guard) -> Result<Public, DeviceError> {
     let is_use = kind == Kind::Use;
-    let with_pin = policy::asks_for_pin(guard);
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(is_use)
         .with_fixed_parent(is_use)
         .with_sensitive_data_origin(kind == Kind::BornExport)
-        .with_user_with_auth(is_use)
+        .with_user_with_auth(is_use && guard.bound().is_none())
         .with_admin_with_policy(true)
-        .with_no_da(!with_pin)
+        .with_no_da(!guard.has_own_pin())
         .with_sign_encrypt(true)
         .build()
         .map_err(told)?;
     let policy = match kind {
-        Kind::Use => Digest::default(),
-        Kind::BornExport | Kind::TakenInExport => {
-            Digest::try_from(&policy::export_policy(with_pin)[..]).map_err(told)?
-        }
+        Kind::Use => policy::use_policy(guard),
+        Kind::BornExport | Kind::TakenInExport => Some(policy::export_policy(guard)),
     };
+    let policy = policy.map_or(Ok(Digest::default()), |policy| Digest::try_from(&policy[..])).map_err(told)?;
     hmac_key(attributes, policy, Digest::default())
 }
 
@@ -169,6 +167,7 @@ pub fn marshal(data: &TPMS_CREATION_DATA) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::bytes::Hex;
+    use crate::device::PcrState;
 
     /// Attributes by their bits (TPM 2.0 Part 2, section 8.3), so that a slip of a builder shows.
     #[test]
@@ -189,11 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn only_export_parts_have_a_policy() {
+    fn bound_to_pcrs_a_use_part_has_nothing_but_its_policy() {
+        let bound = PcrState { pcrs: "7".parse().unwrap(), values: vec![hex::encode([0; 32])] };
+        let guard = Guard::Pcrs { bound };
+        let public = public(Kind::Use, &guard).unwrap();
+        assert_eq!(u32::from(public.object_attributes()), 0x4_0492, "userWithAuth is clear");
+        assert_eq!(public.auth_policy().value(), policy::use_policy(&guard).unwrap());
+    }
+
+    #[test]
+    fn without_pcrs_only_export_parts_have_a_policy() {
         let policy = |kind, guard: &Guard| public(kind, guard).unwrap().auth_policy().value().to_vec();
         let pin = Guard::Pin { salt: Hex([1; 32]) };
         assert!(policy(Kind::Use, &pin).is_empty() && policy(Kind::Use, &Guard::None {}).is_empty());
-        assert_eq!(policy(Kind::BornExport, &pin), policy::export_policy(true));
-        assert_eq!(policy(Kind::TakenInExport, &Guard::None {}), policy::export_policy(false));
+        assert_eq!(policy(Kind::BornExport, &pin), policy::export_policy(&pin));
+        assert_eq!(policy(Kind::TakenInExport, &Guard::None {}), policy::export_policy(&Guard::None {}));
     }
 }

@@ -22,6 +22,9 @@ use crate::device::{DeviceError, Fault};
 /// How long a flush waits for a TPM that is busy with itself: what it is for is done, and others may need the slot.
 const FOR_A_FLUSH: Duration = Duration::from_secs(2);
 
+/// The sessions of one command, in the order that the TPM takes them.
+pub type Sessions = (Option<AuthSession>, Option<AuthSession>, Option<AuthSession>);
+
 /// Starts an HMAC session that is salted to `root` and tied to nothing else: it authorizes, and it hides parameters both
 /// ways. [`super::chip::Chip`] keeps it, and flushes it.
 pub fn start(context: &mut Context, root: KeyHandle) -> Result<AuthSession, DeviceError> {
@@ -47,6 +50,35 @@ pub fn with_policy<T>(
         let (attributes, mask) = SessionAttributesBuilder::new().with_continue_session(true).build();
         context.tr_sess_set_attributes(session, attributes, mask).map_err(told)?;
         work(context, PolicySession::try_from(session).map_err(told)?)
+    })
+}
+
+/// Starts a policy session for the use of parts that are bound to PCRs: salted to `root`, it satisfies their policy and hides
+/// parameters both ways, so that no second session is needed. (The PIN of such a part is known to whoever uses it: see
+/// [`super::duplicate`] for where that would not do.) [`super::chip::Chip`] keeps it, and flushes it.
+pub fn start_policy(context: &mut Context, root: KeyHandle) -> Result<PolicySession, DeviceError> {
+    let session = begin(context, root, SessionType::Policy)?;
+    let (attributes, mask) =
+        SessionAttributesBuilder::new().with_continue_session(true).with_decrypt(true).with_encrypt(true).build();
+    let set = context.tr_sess_set_attributes(session, attributes, mask).and_then(|()| PolicySession::try_from(session));
+    match set {
+        Ok(policy) => Ok(policy),
+        Err(error) => flushed(context, handle(session), |_| Err(told(error))),
+    }
+}
+
+/// Runs `work` with an audit session that is salted to `root`: what the TPM answers in it comes with an HMAC, so nobody in
+/// between can answer for it (TPM 2.0 Part 1, section 19.6.15). For commands that nothing authorizes and nothing hides.
+pub fn with_audit<T>(
+    context: &mut Context,
+    root: KeyHandle,
+    work: impl FnOnce(&mut Context, AuthSession) -> Result<T, DeviceError>,
+) -> Result<T, DeviceError> {
+    let session = begin(context, root, SessionType::Hmac)?;
+    flushed(context, handle(session), |context| {
+        let (attributes, mask) = SessionAttributesBuilder::new().with_continue_session(true).with_audit(true).build();
+        context.tr_sess_set_attributes(session, attributes, mask).map_err(told)?;
+        work(context, session)
     })
 }
 
