@@ -76,6 +76,7 @@ pub enum Command {
     Audit(Audit),
     #[command(subcommand)]
     Passphrase(Passphrase),
+    Explain(Explain),
     /// Print a completion script for a shell
     ///
     /// Example: strongroom completions bash > /usr/share/bash-completion/completions/strongroom
@@ -530,6 +531,22 @@ pub struct PassphraseCheck {
     pub known: Vec<String>,
     #[command(flatten)]
     pub source: PassphraseSource,
+}
+
+/// Say what a device's code means, and what to do about it
+///
+/// For codes of TPMs and of the software before them (TPM_RC, TSS2) and of PKCS#11 modules (CKR), from whichever program they
+/// come. The same number may mean something in both worlds: then both are said. Needs no device and no rights.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom explain 0x921
+  strongroom explain CKR_PIN_LOCKED
+  strongroom explain TPM_RC_LOCKOUT --json | jq -r .meanings[0].remedy")]
+pub struct Explain {
+    /// A number, `0x98e` or 2446, or a name in any case
+    #[arg(value_name = "CODE", allow_hyphen_values = true)]
+    pub code: String,
 }
 
 fn what_parser() -> impl TypedValueParser<Value = What> {

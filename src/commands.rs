@@ -6,6 +6,7 @@ mod bind;
 mod derive;
 mod device;
 mod devices;
+mod explain;
 mod generate;
 mod init;
 mod paper;
@@ -61,6 +62,7 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Device(Device::Retry(args)) => devices::retry(&args, place, terminal),
         Command::Passphrase(Passphrase::Check(args)) => passphrase::check(&args, place, terminal),
         Command::Passphrase(Passphrase::Suggest) => passphrase::suggest(terminal),
+        Command::Explain(args) => explain::run(&args, terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),
@@ -114,6 +116,7 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Audit(Audit::Verify(_)) => return ("audit verify", None),
         Command::Passphrase(Passphrase::Check(_)) => return ("passphrase check", None),
         Command::Passphrase(Passphrase::Suggest) => return ("passphrase suggest", None),
+        Command::Explain(_) => return ("explain", None),
         Command::Completions { .. } => return ("completions", None),
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),

@@ -6,6 +6,7 @@
 mod counter;
 mod discover;
 mod error;
+pub mod explain;
 mod lock;
 mod patience;
 mod pcrs;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use strongroom::ceremony;
 use strongroom::derive::InputError;
+use strongroom::device::explain::UnknownCode;
 use strongroom::device::{DeviceCode, UriError};
 use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
@@ -80,6 +81,8 @@ pub enum Stop {
     PartsAlike(u8, u8),
     #[error("the PIN must have 4 to 1,024 bytes")]
     PinLength,
+    #[error(transparent)]
+    Code(#[from] UnknownCode),
     #[error("answered no")]
     Declined,
     #[error("raw bytes are not written to a terminal")]

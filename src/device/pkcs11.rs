@@ -20,6 +20,7 @@
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
 //! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
 
+pub mod codes;
 mod error;
 pub mod fuzzing;
 mod keys;

@@ -22,6 +22,7 @@
 //! while one out of a backup is proved.
 
 mod chip;
+pub mod codes;
 mod counter;
 mod describe;
 mod duplicate;

@@ -53,6 +53,11 @@ pub fn of(stop: &Stop) -> Verdict {
             "each of the two could open the backup alone: choose other parts, both of you",
         ),
         Stop::PinLength => say("pin-length", Exit::Refused, "choose a longer PIN"),
+        Stop::Code(_) => say(
+            "unknown-code",
+            Exit::Usage,
+            "a code is a number, `0x921`, or a name, `CKR_PIN_LOCKED`, as errors show them",
+        ),
         Stop::Declined => say("declined", Exit::Refused, "nothing was changed"),
         Stop::RawToTerminal => say("raw-to-terminal", Exit::Usage, "send it to a file or a pipe, or use --format hex"),
         Stop::NothingFound => say(

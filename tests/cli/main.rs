@@ -20,6 +20,7 @@ mod crew;
 mod custodians;
 mod devices;
 mod dry_runs;
+mod explain;
 mod files;
 mod heal;
 mod hygiene;

@@ -1,12 +1,9 @@
 //! What the TPM, and the software in front of it, answer: told apart by what a person has to do about it.
-//!
-//! A TSS response code holds its layer in bits 16 to 23. Layer 0 is the TPM itself (TPM 2.0 Part 2, section 6.6), and a
-//! resource manager may answer in its place (layer 12). The others are libraries: TCTI, SAPI, ESAPI (TCG TSS 2.0
-//! Overview and Common Structures, section 6).
 
 use tss_esapi::Error;
 use tss_esapi::constants::response_code::Tss2ResponseCode;
 
+use super::codes::{self, LAYER_ESAPI, LAYER_TCTI, kind, layer};
 use crate::device::{DeviceCode, DeviceError, Fault};
 
 // Response codes that decide what is done next; a format-one code is named without its parameter, handle or session.
@@ -31,142 +28,9 @@ const NV_RATE: u32 = 0x920;
 const RETRY: u32 = 0x922;
 const NV_UNAVAILABLE: u32 = 0x923;
 
-const LAYER_TCTI: u32 = 10;
-const LAYER_ESAPI: u32 = 7;
-/// TSS2_BASE_RC_NO_CONNECTION and TSS2_BASE_RC_IO_ERROR.
-const NO_CONNECTION: u32 = 0x08;
-const IO_ERROR: u32 = 0x0a;
 /// TSS2_BASE_RC_MALFORMED_RESPONSE and TSS2_BASE_RC_RSP_AUTH_FAILED.
 const MALFORMED_RESPONSE: u32 = 0x11;
 const RSP_AUTH_FAILED: u32 = 0x1b;
-
-/// Names of format-zero codes (TPM 2.0 Part 2, section 6.6.3, tables 16 and 18).
-const FORMAT_ZERO: &[(u32, &str)] = &[
-    (0x100, "INITIALIZE"),
-    (0x101, "FAILURE"),
-    (0x103, "SEQUENCE"),
-    (0x10b, "PRIVATE"),
-    (0x119, "HMAC"),
-    (0x120, "DISABLED"),
-    (0x121, "EXCLUSIVE"),
-    (0x124, "AUTH_TYPE"),
-    (0x125, "AUTH_MISSING"),
-    (0x126, "POLICY"),
-    (0x127, "PCR"),
-    (PCR_CHANGED, "PCR_CHANGED"),
-    (0x12d, "UPGRADE"),
-    (0x12e, "TOO_MANY_CONTEXTS"),
-    (0x12f, "AUTH_UNAVAILABLE"),
-    (0x130, "REBOOT"),
-    (0x131, "UNBALANCED"),
-    (0x142, "COMMAND_SIZE"),
-    (0x143, "COMMAND_CODE"),
-    (0x144, "AUTHSIZE"),
-    (0x145, "AUTH_CONTEXT"),
-    (0x146, "NV_RANGE"),
-    (0x147, "NV_SIZE"),
-    (0x148, "NV_LOCKED"),
-    (0x149, "NV_AUTHORIZATION"),
-    (0x14a, "NV_UNINITIALIZED"),
-    (0x14b, "NV_SPACE"),
-    (0x14c, "NV_DEFINED"),
-    (0x150, "BAD_CONTEXT"),
-    (0x151, "CPHASH"),
-    (0x152, "PARENT"),
-    (0x153, "NEEDS_TEST"),
-    (0x154, "NO_RESULT"),
-    (0x155, "SENSITIVE"),
-    (0x901, "CONTEXT_GAP"),
-    (0x902, "OBJECT_MEMORY"),
-    (0x903, "SESSION_MEMORY"),
-    (0x904, "MEMORY"),
-    (0x905, "SESSION_HANDLES"),
-    (0x906, "OBJECT_HANDLES"),
-    (0x907, "LOCALITY"),
-    (0x908, "YIELDED"),
-    (0x909, "CANCELED"),
-    (0x90a, "TESTING"),
-    (0x910, "REFERENCE_H0"),
-    (0x911, "REFERENCE_H1"),
-    (0x912, "REFERENCE_H2"),
-    (0x918, "REFERENCE_S0"),
-    (0x919, "REFERENCE_S1"),
-    (0x91a, "REFERENCE_S2"),
-    (0x920, "NV_RATE"),
-    (0x921, "LOCKOUT"),
-    (0x922, "RETRY"),
-    (0x923, "NV_UNAVAILABLE"),
-];
-
-/// Names of format-one codes, by their low six bits (TPM 2.0 Part 2, section 6.6.3, table 17).
-const FORMAT_ONE: &[(u32, &str)] = &[
-    (0x01, "ASYMMETRIC"),
-    (0x02, "ATTRIBUTES"),
-    (0x03, "HASH"),
-    (0x04, "VALUE"),
-    (0x05, "HIERARCHY"),
-    (0x07, "KEY_SIZE"),
-    (0x08, "MGF"),
-    (0x09, "MODE"),
-    (0x0a, "TYPE"),
-    (0x0b, "HANDLE"),
-    (0x0c, "KDF"),
-    (0x0d, "RANGE"),
-    (0x0e, "AUTH_FAIL"),
-    (0x0f, "NONCE"),
-    (0x10, "PP"),
-    (0x12, "SCHEME"),
-    (0x15, "SIZE"),
-    (0x16, "SYMMETRIC"),
-    (0x17, "TAG"),
-    (0x18, "SELECTOR"),
-    (0x1a, "INSUFFICIENT"),
-    (0x1b, "SIGNATURE"),
-    (0x1c, "KEY"),
-    (0x1d, "POLICY_FAIL"),
-    (0x1f, "INTEGRITY"),
-    (0x20, "TICKET"),
-    (0x21, "RESERVED_BITS"),
-    (0x22, "BAD_AUTH"),
-    (0x23, "EXPIRED"),
-    (0x24, "POLICY_CC"),
-    (0x25, "BINDING"),
-    (0x26, "CURVE"),
-    (0x27, "ECC_POINT"),
-];
-
-/// The library layers' names, and those of their codes (`tss2_common.h`).
-const LAYERS: &[(u32, &str)] =
-    &[(6, "FEATURE"), (7, "ESYS"), (8, "SYS"), (9, "MU"), (LAYER_TCTI, "TCTI"), (11, "RESMGR")];
-const BASE: &[(u32, &str)] = &[
-    (0x01, "GENERAL_FAILURE"),
-    (0x02, "NOT_IMPLEMENTED"),
-    (0x03, "BAD_CONTEXT"),
-    (0x04, "ABI_MISMATCH"),
-    (0x05, "BAD_REFERENCE"),
-    (0x06, "INSUFFICIENT_BUFFER"),
-    (0x07, "BAD_SEQUENCE"),
-    (NO_CONNECTION, "NO_CONNECTION"),
-    (0x09, "TRY_AGAIN"),
-    (IO_ERROR, "IO_ERROR"),
-    (0x0b, "BAD_VALUE"),
-    (0x0c, "NOT_PERMITTED"),
-    (0x0d, "INVALID_SESSIONS"),
-    (0x0e, "NO_DECRYPT_PARAM"),
-    (0x0f, "NO_ENCRYPT_PARAM"),
-    (0x10, "BAD_SIZE"),
-    (MALFORMED_RESPONSE, "MALFORMED_RESPONSE"),
-    (0x12, "INSUFFICIENT_CONTEXT"),
-    (0x13, "INSUFFICIENT_RESPONSE"),
-    (0x14, "INCOMPATIBLE_TCTI"),
-    (0x15, "NOT_SUPPORTED"),
-    (0x16, "BAD_TCTI_STRUCTURE"),
-    (0x17, "MEMORY"),
-    (0x18, "BAD_TR"),
-    (0x19, "MULTIPLE_DECRYPT_SESSIONS"),
-    (0x1a, "MULTIPLE_ENCRYPT_SESSIONS"),
-    (RSP_AUTH_FAILED, "RSP_AUTH_FAILED"),
-];
 
 /// What a TSS error means where nothing more is known about the call.
 pub fn told(error: Error) -> DeviceError {
@@ -248,34 +112,8 @@ pub fn is_bad_blob(answer: u32) -> bool {
     matches!(answer, INTEGRITY | SIZE | 0x09a | 0x155 | 0x0a5)
 }
 
-fn layer(rc: u32) -> u32 {
-    match rc >> 16 & 0xff {
-        12 => 0,
-        layer => layer,
-    }
-}
-
-/// A code of the TPM without its parameter, handle or session number; a library's without its layer.
-fn kind(rc: u32) -> u32 {
-    match rc & 0xffff {
-        rc if rc & 0x80 != 0 => rc & 0xbf,
-        rc => rc,
-    }
-}
-
 fn code(rc: u32) -> DeviceCode {
-    let name = match (layer(rc), kind(rc)) {
-        (0, kind) if kind & 0x80 != 0 => find(FORMAT_ONE, kind & 0x3f).map(|name| format!("TPM_RC_{name}")),
-        (0, kind) => find(FORMAT_ZERO, kind).map(|name| format!("TPM_RC_{name}")),
-        (layer, kind) => {
-            find(LAYERS, layer).and_then(|layer| find(BASE, kind).map(|name| format!("TSS2_{layer}_RC_{name}")))
-        }
-    };
-    DeviceCode { value: u64::from(rc), name: name.unwrap_or_else(|| "unknown".to_owned()) }
-}
-
-fn find(table: &[(u32, &'static str)], key: u32) -> Option<&'static str> {
-    table.iter().find(|(code, _)| *code == key).map(|(_, name)| *name)
+    DeviceCode { value: u64::from(rc), name: codes::name(rc).unwrap_or_else(|| "unknown".to_owned()) }
 }
 
 /// The number itself: the crate shows it only in its text, "Response code value: 0x98e".
