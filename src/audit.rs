@@ -137,6 +137,12 @@ impl<'s> Log<'s> {
         let mut file = self.store.log()?;
         let end = end(&file)?;
         (entry.n, entry.previous) = (end.n.saturating_add(1), end.previous);
+        if let Some(of) = entry.of
+            && is_concluded(&file, of)?
+        {
+            // Who says how it failed holds the ring's lock no more: another run may have closed the intent meanwhile.
+            entry.of = None;
+        }
         let mut uncounted = None;
         let mut counting = None;
         if let Some(voucher) = voucher {
@@ -179,6 +185,13 @@ impl<'s> Log<'s> {
 fn end(file: &Growing<'_>) -> Result<End, AuditError> {
     let (start, tail) = file.tail(TAIL).map_err(AuditError::Unwritable)?;
     End::of(start, &tail).ok_or_else(|| AuditError::NoEntry(file.path().to_owned()))
+}
+
+/// Whether an entry after the intent `of` concludes it.
+fn is_concluded(file: &Growing<'_>, of: u64) -> Result<bool, AuditError> {
+    let (_, text) = file.tail(MAX_LOG).map_err(AuditError::Unwritable)?;
+    let entries = text.split(|byte| *byte == b'\n').rev().filter_map(|line| Entry::parse(line).ok());
+    Ok(entries.take_while(|entry| entry.n > of).any(|entry| entry.of == Some(of)))
 }
 
 impl Counting<'_> {

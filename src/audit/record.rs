@@ -296,3 +296,27 @@ fn kind(what: What, phase: Phase, outcome: Option<Outcome>, error: Option<&str>)
         (What::Derive, _) => Event::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Chain;
+
+    /// Who failed holds the ring's lock no more when it is known what the error is called.
+    #[test]
+    fn an_intent_is_concluded_once_whoever_comes_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("state")).unwrap();
+        let record = || Record::new("generate", Some(What::Generate), store.path(), "db1", false);
+        let (slow, quick) = (record(), record());
+        slow.begin(&store.lock().unwrap(), Vec::new()).unwrap();
+        let closed = quick.begin(&store.lock().unwrap(), Vec::new()).unwrap();
+        assert_eq!(closed, [Closed { n: 1, what: What::Generate }]);
+        slow.failed("wrong-pin", true);
+        quick.failed("wrong-pin", true);
+        let chain = Chain::read(&store.read_log().unwrap().unwrap());
+        assert_eq!((chain.last(), &chain.broken, chain.open.len()), (5, &None, 0));
+        let of: Vec<Option<u64>> = chain.links.iter().map(|link| link.entry.of).collect();
+        assert_eq!(of, [None, Some(1), None, None, Some(3)]);
+    }
+}
