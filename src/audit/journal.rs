@@ -174,6 +174,47 @@ mod tests {
         assert!(syslog.starts_with("<84>strongroom[") && !syslog.contains('\n'));
     }
 
+    /// Rules that others have written go by them: neither a number nor a priority may change unseen.
+    #[test]
+    fn each_event_has_the_id_that_the_docs_promise_for_ever() {
+        let docs = include_str!("../../docs/audit-log.md");
+        let table = docs.split("| MESSAGE_ID | event | priority | ENTSSO |").nth(1).unwrap();
+        let rows: Vec<(&str, &str)> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .map(|(id, rest)| (id, rest.split(" | ").nth(1).unwrap()))
+            .collect();
+        // In the order of the table.
+        let events = [
+            Event::Begun,
+            Event::Initialized,
+            Event::InitFailed,
+            Event::Generated,
+            Event::GenerateFailed,
+            Event::BackedUp,
+            Event::BackupFailed,
+            Event::Verified,
+            Event::VerifyFailed,
+            Event::Restored,
+            Event::RestoreFailed,
+            Event::Recovered,
+            Event::RecoverFailed,
+            Event::DevicesChanged,
+            Event::DevicesChangeFailed,
+            Event::CutOff,
+            Event::WrongPassphrase,
+            Event::WrongPin,
+            Event::WrongSecret,
+            Event::NotAdministrator,
+            Event::Refused,
+            Event::Unwritten,
+        ];
+        let told = events.map(|event| (event.id().simple().to_string(), event.priority().to_string()));
+        let told: Vec<(&str, &str)> = told.iter().map(|(id, priority)| (&**id, &**priority)).collect();
+        assert_eq!(told, rows);
+        assert_eq!(told.iter().map(|(id, _)| id).collect::<std::collections::BTreeSet<_>>().len(), events.len());
+    }
+
     #[test]
     fn a_message_goes_in_one_datagram_to_whoever_listens() {
         let directory = tempfile::tempdir().unwrap();
