@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Access, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
@@ -31,7 +31,7 @@ static HELD: Mutex<BTreeMap<PathBuf, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new(
 /// Takes the lock of the device that `uri` names; at once where a kernel resource manager makes it needless. After ten
 /// seconds: [`Fault::Busy`].
 ///
-/// The file lies in a directory of the caller's own under `/run/lock`, so that no other user can hold it.
+/// The file lies in a directory of the caller's own, so that no other user can hold it.
 pub fn hold(uri: &DeviceUri) -> Result<DeviceLock, DeviceError> {
     if let DeviceUri::Tpm(uri) = uri
         && uri.is_resource_managed()
@@ -76,9 +76,17 @@ fn take(path: &Path) -> Result<OwnedFd, DeviceError> {
     }
 }
 
+/// Where the user's directory of locks is: for root in `/run`. In `/run/lock` everybody may make files: who makes root's
+/// directory first, after each start of the machine, would keep root from its devices.
+fn base(user: u32) -> &'static Path {
+    let places: &[&str] = if user == 0 { &["/run", "/run/lock"] } else { &["/run/lock"] };
+    let takes_files = |place: &&Path| rustix::fs::access(*place, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    places.iter().map(Path::new).find(takes_files).unwrap_or(Path::new("/tmp"))
+}
+
 fn directory() -> Result<PathBuf, DeviceError> {
-    let base = if Path::new("/run/lock").is_dir() { Path::new("/run/lock") } else { Path::new("/tmp") };
-    let path = base.join(format!("strongroom-{}", geteuid().as_raw()));
+    let user = geteuid().as_raw();
+    let path = base(user).join(format!("strongroom-{user}"));
     let failed = |what: String| DeviceError::from(Fault::Failed(format!("{}: {what}", path.display())));
     match rustix::fs::mkdir(&path, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -91,4 +99,17 @@ fn directory() -> Result<PathBuf, DeviceError> {
         return Err(failed("is not a private directory of this user".to_owned()));
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_make_roots_directory_of_locks() {
+        let user = geteuid().as_raw();
+        let mode = base(user).metadata().unwrap().mode();
+        assert!(mode & 0o1000 != 0 || mode & 0o022 == 0, "sticky, or nobody else's: {mode:o}");
+        assert!(user != 0 || mode & 0o022 == 0, "{mode:o}");
+    }
 }
