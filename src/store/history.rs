@@ -41,14 +41,20 @@ impl Store {
     pub fn last_good(&self) -> Result<Option<Ring>, StoreError> {
         let Some(history) = self.history()? else { return Ok(None) };
         let (names, _) = kept(history.names()?);
+        let mut unread = None;
         for name in names.iter().rev() {
             // One that can't be read is passed over: an older one is better than none.
-            let content = history.read(name, MAX_RING, |_, _| Ok(()))?;
-            if let Some(Ok(ring)) = content.map(|text| Ring::parse(&text)) {
-                return Ok(Some(ring));
+            match history.read(name, MAX_RING, |_, _| Ok(())) {
+                Ok(content) => {
+                    if let Some(Ok(ring)) = content.map(|text| Ring::parse(&text)) {
+                        return Ok(Some(ring));
+                    }
+                }
+                Err(error) => drop(unread.get_or_insert(error)),
             }
         }
-        Ok(None)
+        // Where none can be read, nobody knows that there was none.
+        unread.map_or(Ok(None), |error| Err(error.into()))
     }
 
     /// The rings that were replaced and kept aside, those that can be read.
@@ -89,11 +95,9 @@ impl Locked<'_> {
         let (names, others) = kept(history.names()?);
         let surplus = names.len().saturating_sub(KEPT);
         for (index, name) in names.iter().enumerate() {
-            let former = || -> Result<Option<Ring>, StoreError> {
-                let content = history.read(name, MAX_RING, |_, _| Ok(()))?;
-                Ok(content.and_then(|text| Ring::parse(&text).ok()))
-            };
-            if index < surplus || former()?.is_some_and(|former| ring.supersedes(&former)) {
+            // The ring is committed: that a copy can't be read any more is no reason to say that it failed.
+            let former = || Ring::parse(&history.read(name, MAX_RING, |_, _| Ok(())).ok()??).ok();
+            if index < surplus || former().is_some_and(|former| ring.supersedes(&former)) {
                 history.remove(name)?;
             }
         }
@@ -222,6 +226,21 @@ mod tests {
         locked.commit(&mut ring).unwrap();
         std::fs::write(store.path().join(HISTORY).join(name_of(&ring)), "").unwrap();
         assert_eq!(store.last_good().unwrap(), Some(first));
+    }
+
+    #[test]
+    fn a_copy_that_can_not_be_read_is_passed_over() {
+        let (_directory, store) = store();
+        let mut ring = founded(1);
+        let locked = store.lock().unwrap();
+        locked.commit(&mut ring).unwrap();
+        std::fs::create_dir(store.path().join("history/ring-00000099.json")).unwrap();
+        locked.commit(&mut ring).unwrap();
+        assert_eq!(store.last_good().unwrap().as_ref(), Some(&ring));
+        for commit in 1..=2 {
+            std::fs::remove_file(store.path().join(format!("history/ring-{commit:08}.json"))).unwrap();
+        }
+        assert!(store.last_good().is_err(), "nobody knows what it was");
     }
 
     #[test]
