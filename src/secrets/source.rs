@@ -65,8 +65,16 @@ pub fn from_fd(what: &'static str, fd: i32) -> Result<Read, Stop> {
         return Err(refused("it is not open".to_owned()));
     }
     // SAFETY: the descriptor is open, as was just seen, and nothing here closes it.
-    let bytes = first_line(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(refused)?;
-    Ok(Read { bytes, from: format!("descriptor {fd}"), source: None })
+    let opened = unsafe { BorrowedFd::borrow_raw(fd) };
+    let bytes = first_line(opened).map_err(refused)?;
+    Ok(Read { bytes, from: format!("descriptor {fd}"), source: behind(opened, fd) })
+}
+
+/// The file that a descriptor was opened on: a service that restarts may give it the same one each time.
+fn behind(opened: BorrowedFd<'_>, fd: i32) -> Option<Source> {
+    let found = File::from(opened.try_clone_to_owned().ok()?).metadata().ok()?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+    Source::of(&path.display().to_string(), &found)
 }
 
 /// Reads one line, byte by byte: what follows it may be another secret, for another reader.

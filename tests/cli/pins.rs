@@ -150,6 +150,18 @@ fn a_refused_source_is_not_tried_again_by_itself() {
     assert!(!world.run("status --check").stdout.contains("wrong-pin-1"));
 }
 
+/// As a unit with `StandardInput=file:` gives it at each start; what comes through a pipe is something else each time.
+#[test]
+fn a_refused_file_behind_a_descriptor_is_not_tried_again_by_itself() {
+    let world = World::with_pin();
+    world.file("wrong-pin", "1357-seal\n");
+    let line = "derive --generation 1 --pin-fd 0 backups";
+    assert_eq!((world.run_reading("wrong-pin", line).code, tries_left(&world)), (Some(4), 2));
+    assert_eq!((world.run_reading("wrong-pin", line).code, tries_left(&world)), (Some(5), 2), "nothing is sent");
+    world.file("wrong-pin", format!("{PIN}\n"));
+    assert_eq!(world.run_reading("wrong-pin", line).code, Some(0));
+}
+
 #[test]
 fn a_refused_source_is_tried_again_when_the_admin_says_so() {
     let world = World::with_pin();
