@@ -104,6 +104,8 @@ pub enum Error {
     Absent { device: String, source: DeviceError },
     #[error("the ring has no device {0}")]
     NoSuchDevice(String),
+    #[error("a PIN guards the secret on {0}, and no seal there opens any more to prove it on")]
+    PinUnproved(String),
     #[error("{device} is not in service: its adding was cut off")]
     NotInService { device: String, uri: String },
     #[error("no device is left to do it")]

@@ -71,7 +71,12 @@ impl DeviceRepairPlan {
                 generation.seals.retain(|seal| seal.device != id);
             }
         }
-        let guards = crew.guards_in_use(&good, id)?;
+        let mut guards = crew.guards_in_use(&good, id)?;
+        // Without a PIN to prove, or what they were bound to, the new seals would be open to whoever has the TPM.
+        if guards.pin.is_none() && !ailing.is_empty() && ring.has_own_pin(id) {
+            return Err(Error::PinUnproved(id.to_owned()));
+        }
+        guards.pcrs = ring.bound(id).cloned();
         let mut seals = Vec::new();
         for generation in &ailing {
             let mut source = generation.clone();

@@ -97,6 +97,14 @@ fn of_ceremony(error: &Error) -> Verdict {
             Exit::Refused,
             format!("run `strongroom device add '{uri}'` again to finish it, or remove the device"),
         ),
+        Error::PinUnproved(device) => (
+            "pin-unproved",
+            Exit::Damaged,
+            format!(
+                "seal it anew under a PIN: `strongroom device remove {device}`, then `strongroom device add --with-pin`; \
+                 where it is the only device: `strongroom restore --replace --with-pin`"
+            ),
+        ),
         Error::NobodyLeft => say("no-device", Exit::Usage, "leave fewer devices behind"),
         Error::NowhereToBeHad(_) => {
             say("seal-damaged", Exit::Damaged, "restore a backup that holds it: `strongroom restore FILE`")

@@ -251,6 +251,27 @@ fn repair_makes_damaged_seals_anew() {
     assert_eq!(key(&world, KEY), before);
 }
 
+/// Where the PIN can't be proved on any seal, a repair would make seals that ask for none.
+#[test]
+fn repair_never_takes_a_pin_away() {
+    let mut world = World::with_pin();
+    world.hsm = Some(crate::common::softhsm::SoftHsm::new("payroll"));
+    world.file("hsm-pin", format!("{USER_PIN}\n"));
+    world.done("device add --yes --pin-file tpm1=pin --pin-file hsm1=hsm-pin $HSM");
+    world.edit_ring(|ring| {
+        let mut ring: serde_json::Value = serde_json::from_str(&ring).unwrap();
+        ring["generations"][0]["seals"][0]["seal"]["use"]["blob"] = "AAAA".into();
+        serde_json::to_string_pretty(&ring).unwrap()
+    });
+    world.refused("repair-pin", 6, "device repair --pin-file tpm1=pin --pin-file hsm1=hsm-pin tpm1");
+    let shots = [
+        world.done("device remove --yes --pin-file hsm1=hsm-pin tpm1"),
+        world.done("device add --yes --with-pin --new-pin-file pin --pin-file hsm1=hsm-pin $TPM"),
+    ];
+    assert!(!shots[1].stderr.contains("would not on"), "{}", shots[1]);
+    assert_eq!(world.run("derive --generation 1 --pin-file tpm1=pin backups").code, Some(0));
+}
+
 /// One seal that fails is no reason to give up the device: what it alone holds still comes from it.
 #[test]
 fn a_damaged_seal_is_not_an_absent_device() {
