@@ -34,7 +34,7 @@ impl DeviceAddPlan {
         }
         let begun = ring.being_added().find(|record| record.uri == *uri);
         if begun.is_none() && ring.devices.len() >= MAX_DEVICES {
-            return Err(RingError::Broken(format!("the ring has {MAX_DEVICES} devices, and no more fit")).into());
+            return Err(RingError::FullOfDevices.into());
         }
         let id = begun.map_or_else(|| Ring::device_name(uri.kind(), &ring.devices), |record| record.id.clone());
         let device = look_at_new(&id, uri)?;

@@ -138,6 +138,24 @@ fn what_can_not_be_done_with_devices() {
     alone.refused("last-device", 5, "device remove --yes tpm1");
 }
 
+/// Sixteen devices, and one more: the ring is full, not damaged.
+#[test]
+fn more_devices_than_a_ring_takes() {
+    let world = World::new();
+    world.edit_ring(|ring| {
+        let mut ring: serde_json::Value = serde_json::from_str(&ring).unwrap();
+        let devices = ring["devices"].as_array_mut().unwrap();
+        for number in 2..=16 {
+            let mut record = devices[0].clone();
+            (record["id"], record["uri"]) =
+                (format!("tpm{number}").into(), format!("tpm:device:/dev/tpm{number}").into());
+            devices.push(record);
+        }
+        serde_json::to_string_pretty(&ring).unwrap()
+    });
+    world.refused("too-many-devices", 5, "device add --yes tpm:device:/dev/tpm17");
+}
+
 /// The same token under another URI is the same token.
 #[test]
 fn another_name_for_the_same_device() {
