@@ -22,7 +22,8 @@ pub struct DeviceRemovePlan {
 impl DeviceRemovePlan {
     /// Looks whether the ring can do without the device, and says what can be erased and what can't.
     pub fn new(place: &Place, id: &str) -> Result<Self, Error> {
-        let ring = Store::open(&place.directory)?.ring()?;
+        let store = Store::open(&place.directory)?;
+        let ring = store.ring()?;
         let record = ring.device(id).cloned().ok_or_else(|| Error::NoSuchDevice(id.to_owned()))?;
         let held: Vec<u32> =
             ring.usable().filter(|held| held.seal_on(id).is_some()).map(|generation| generation.number).collect();
@@ -57,6 +58,14 @@ impl DeviceRemovePlan {
             (Kind::Pkcs11, Ok(_)) => {
                 let text = format!("the ring's wrapping keys on {id} are destroyed: copies of its seals open no more");
                 plan.change("keys-destroyed", text);
+                let lost = lost_aside(&store.replaced()?, &ring, &record);
+                if !lost.is_empty() {
+                    let text = format!(
+                        "rings that were put aside open no more with it, and this ring has none of these: {}",
+                        lost.join(", ")
+                    );
+                    plan.warning("aside-lost", text);
+                }
             }
             (Kind::Pkcs11, Err(error)) => {
                 let text = format!("the ring's wrapping keys stay on {id}, which can't be reached: {error}");
@@ -104,4 +113,19 @@ impl DeviceRemovePlan {
         tell(Step::DeviceRemoved { device: id.to_owned() });
         Ok(ring)
     }
+}
+
+/// What rings that were put aside have sealed with the device's wrapping keys, and this one does not have: a ring that takes
+/// another's place on the same token goes on with its keys.
+fn lost_aside(replaced: &[Ring], ring: &Ring, record: &DeviceRecord) -> Vec<String> {
+    let mut lost = Vec::new();
+    for former in replaced {
+        let same = former.devices.iter().filter(|device| device.root().is_some() && device.root() == record.root());
+        for device in same {
+            let held =
+                former.usable().filter(|held| held.seal_on(&device.id).is_some() && ring.by_id(held.id).is_none());
+            lost.extend(held.map(|generation| format!("{generation} of system {}", former.system.name)));
+        }
+    }
+    lost
 }

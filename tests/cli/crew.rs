@@ -217,6 +217,19 @@ fn removing_a_token_destroys_its_wrapping_keys() {
     assert_eq!(keys(), 3);
 }
 
+/// The ring that took the place of another goes on with its wrapping keys: without them, the other's seals open no more.
+#[test]
+fn removing_a_token_says_what_is_lost_to_a_ring_that_was_put_aside() {
+    let mut world = World::token();
+    world.tpm = Some(crate::common::swtpm::Swtpm::start());
+    world.done("generate --yes --passphrase-file pass --pin-file pin second.backup");
+    world.done("restore --yes --replace --passphrase-file pass --pin-file pin payroll.backup");
+    world.done("device add --yes --pin-file pin $TPM");
+    let shot = world.done("device remove --yes --pin-file pin hsm1");
+    let warned = shot.stderr.lines().find(|line| line.contains("put aside")).unwrap_or_default();
+    assert!(warned.contains("none of these: generation 2 (") && warned.ends_with("of system payroll"), "{shot}");
+}
+
 /// Nothing is left behind where nothing was made, and what was begun is finished by the same command.
 #[test]
 fn adding_that_fails_and_adding_that_was_cut_off() {
