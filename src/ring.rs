@@ -164,6 +164,8 @@ pub enum RingError {
     Broken(String),
     #[error("the ring holds {MAX_GENERATIONS} generations, and no more fit")]
     Full,
+    #[error("the ring would be {0} bytes long, and nobody reads more than 64 MiB")]
+    Large(usize),
     #[error("the ring has {MAX_DEVICES} devices, and no more fit")]
     FullOfDevices,
     #[error("generation {number} is {here} here and {there} in the backup")]

@@ -227,7 +227,12 @@ impl Locked<'_> {
         let name = if ring.is_founded() { RING } else { FOUNDING };
         let path = || self.store.path().join(name);
         ring.check().map_err(|source| StoreError::Ring { path: path(), source })?;
-        self.store.directory.replace(name, &ring.print())?;
+        let text = ring.print();
+        if text.len() as u64 > MAX_RING {
+            // It could be written, and never be read again.
+            return Err(StoreError::Ring { path: path(), source: RingError::Large(text.len()) });
+        }
+        self.store.directory.replace(name, &text)?;
         let read_back = self.store.parse(name)?;
         if read_back.as_ref() != Some(ring) {
             let source = RingError::Broken("what was written does not read back the same".to_owned());
@@ -323,6 +328,19 @@ mod tests {
         // A crash between the rename and the removal leaves it behind: it is known to be over.
         locked.store().directory.replace(FOUNDING, &before).unwrap();
         assert_eq!(store.founding().unwrap(), None);
+    }
+
+    #[test]
+    fn a_ring_that_could_not_be_read_again_is_not_written() {
+        let (_directory, store) = store();
+        let locked = store.lock().unwrap();
+        let mut ring = founded(1);
+        locked.commit(&mut ring).unwrap();
+        let mut huge = ring.clone();
+        huge.master = "x".repeat(MAX_RING as usize);
+        let refused = locked.commit(&mut huge);
+        assert!(matches!(refused, Err(StoreError::Ring { source: RingError::Large(_), .. })));
+        assert_eq!(store.read().unwrap().as_ref(), Some(&ring));
     }
 
     #[test]

@@ -234,9 +234,11 @@ fn of_ring(error: &RingError) -> Verdict {
         RingError::Full => {
             say("ring-full", Exit::Refused, "restore into a new system, or keep the generation that is active")
         }
-        RingError::FullOfDevices => {
-            say("ring-full", Exit::Refused, "remove one that is not needed any more: `strongroom device remove ID`")
-        }
+        RingError::FullOfDevices | RingError::Large(_) => say(
+            "ring-full",
+            Exit::Refused,
+            "remove a device that is not needed any more: `strongroom device remove ID`",
+        ),
         RingError::OtherGeneration { .. } => say(
             "other-generation",
             Exit::Refused,
