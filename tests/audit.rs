@@ -21,7 +21,7 @@ struct Bench {
     fingerprint: String,
     generation: GenerationId,
     seal: Seal,
-    _swtpm: Swtpm,
+    swtpm: Swtpm,
 }
 
 /// The TPM's own counter, cut off before it counts: what a crash right after the entry's sync leaves.
@@ -51,7 +51,7 @@ impl Bench {
             Source::unproved(device.as_mut(), strongroom::device::Key::Sealed(&seal.use_part)).id().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("state")).unwrap();
-        Self { dir, store, device, fingerprint: root.fingerprint(), generation, seal, _swtpm: swtpm }
+        Self { dir, store, device, fingerprint: root.fingerprint(), generation, seal, swtpm }
     }
 
     fn key(&mut self) -> strongroom::secret::DerivedKey {
@@ -147,4 +147,20 @@ fn a_log_that_was_removed_does_not_begin_again_unseen() {
     std::fs::remove_file(&path).unwrap();
     bench.ceremony(false, true);
     assert_eq!(bench.why(), None);
+}
+
+/// Who puts something else in the counter's place does not make it one that can't be read, of which nothing follows.
+#[test]
+fn a_counter_whose_place_was_taken_is_missed() {
+    let mut bench = Bench::new();
+    bench.ceremony(false, false);
+    bench.ceremony(false, false);
+    let listing = bench.swtpm.tool_ok(&["tpm2_getcap", "handles-nv-index"]);
+    let index = String::from_utf8(listing).unwrap().trim_start_matches("- ").trim().to_owned();
+    bench.swtpm.tool_ok(&["tpm2_nvundefine", &index]);
+    bench.swtpm.tool_ok(&["tpm2_nvdefine", "--attributes", "ownerread|ownerwrite", "--size", "8", &index]);
+    assert!(bench.why().expect("it is found").contains("cleared or removed"));
+    // The log goes on, and says so as long as it is.
+    assert!(bench.ceremony(false, false).uncounted.is_some());
+    assert!(bench.why().expect("it is found").contains("cleared or removed"));
 }

@@ -109,7 +109,8 @@ fn what_somebody_else_keeps_there_is_left_alone() {
     swtpm.tool_ok(&["tpm2_nvundefine", &index]);
     swtpm.tool_ok(&["tpm2_nvdefine", "--attributes", "authread|authwrite|no_da|nt=counter", "--size", "8", &index]);
     counting(&swtpm, &root, |counter| {
-        for failed in [counter.read(SYSTEM).map(drop), counter.make(SYSTEM).map(drop), counter.count_to(SYSTEM, 1)] {
+        assert_eq!(counter.read(SYSTEM).unwrap(), None, "ours is not there");
+        for failed in [counter.make(SYSTEM).map(drop), counter.count_to(SYSTEM, 1)] {
             let fault = failed.unwrap_err().fault;
             assert!(matches!(&fault, Fault::Failed(why) if why.contains("somebody else's")), "{fault:?}");
         }

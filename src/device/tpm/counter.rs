@@ -39,6 +39,13 @@ struct Place {
     policy: [u8; 32],
 }
 
+/// What there is at a place.
+enum Found {
+    Nothing,
+    Ours(NvIndexHandle),
+    SomebodyElses,
+}
+
 impl Place {
     fn of(system: Uuid) -> Self {
         Self::called("strongroom/v1/audit-counter\0", system)
@@ -89,23 +96,38 @@ impl Place {
 
     /// Finds the counter by its Name; none where nothing is there. What is there and is not ours is left alone.
     fn find(&self, context: &mut Context) -> Result<Option<NvIndexHandle>, DeviceError> {
+        match self.look(context)? {
+            Found::Nothing => Ok(None),
+            Found::Ours(index) => Ok(Some(index)),
+            Found::SomebodyElses => {
+                let index = self.handle;
+                let what = format!("the TPM's NV index {index:#x}, where the counter belongs, is somebody else's");
+                Err(Fault::Failed(what).into())
+            }
+        }
+    }
+
+    fn look(&self, context: &mut Context) -> Result<Found, DeviceError> {
         let handle = NvIndexTpmHandle::new(self.handle).map_err(told)?;
         let found = context.execute_without_session(|context| context.tr_from_tpm_public(handle.into()));
         let mut found = match found.map_err(told) {
             Ok(found) => found,
-            Err(error) if answer(&error) == Some(HANDLE) => return Ok(None),
+            Err(error) if answer(&error) == Some(HANDLE) => return Ok(Found::Nothing),
             Err(error) => return Err(error),
         };
         let name = context.tr_get_name(found).map_err(told)?;
         if [true, false].map(|written| self.name(written)).contains(&name.value().to_vec()) {
-            return Ok(Some(found.into()));
+            return Ok(Found::Ours(found.into()));
         }
         context.tr_close(&mut found).map_err(told)?;
-        let what = format!("the TPM's NV index {:#x}, where the counter belongs, is somebody else's", self.handle);
-        Err(Fault::Failed(what).into())
+        Ok(Found::SomebodyElses)
     }
 
     fn read(&self, context: &mut Context, session: AuthSession) -> Result<Option<u64>, DeviceError> {
+        if let Found::SomebodyElses = self.look(context)? {
+            // Ours is not there, or not any more: whoever put this in its place must not keep that from being seen.
+            return Ok(None);
+        }
         self.with(context, |context, index| {
             let read = context
                 .execute_with_session(Some(session), |context| context.nv_read(NvAuth::NvIndex(index), index, SIZE, 0));
