@@ -65,6 +65,8 @@ pub enum StoreError {
     Changed,
     #[error("can't read the ring {}", .path.display())]
     Ring { path: PathBuf, source: RingError },
+    #[error("the log {} is full: it has 64 MiB, and nobody reads more", .0.display())]
+    FullLog(PathBuf),
     #[error(transparent)]
     File(#[from] FileError),
 }

@@ -178,15 +178,15 @@ impl Record {
         }
     }
 
-    /// A single entry, where there is a log to take it.
+    /// A single entry, where there is a log to take it. Else to the journal alone.
     fn note(&self, what: What, outcome: Outcome, generations: Vec<GenerationId>, error: Option<&str>) {
         let noted = match Store::check_place(&self.0.directory) {
-            Ok(Some(store)) => {
+            Ok(Some(store)) if outcome == Outcome::Done || store.log_takes_refusals() => {
                 let log = Log::of(&store, &self.0.host);
                 let entry = self.outcome(log.entry(what, Phase::Outcome), outcome, generations.clone(), error);
                 self.write(&log, entry, None).is_ok()
             }
-            Ok(None) | Err(_) => false,
+            Ok(_) | Err(_) => false,
         };
         if !noted {
             let told = match error {
@@ -318,5 +318,25 @@ mod tests {
         assert_eq!((chain.last(), &chain.broken, chain.open.len()), (5, &None, 0));
         let of: Vec<Option<u64>> = chain.links.iter().map(|link| link.entry.of).collect();
         assert_eq!(of, [None, Some(1), None, None, Some(3)]);
+    }
+
+    /// A service that is refused at each restart fills half of it at most: ceremonies have room for years.
+    #[test]
+    fn refusals_leave_room_for_ceremonies() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("state")).unwrap();
+        let record = || Record::new("generate", Some(What::Generate), store.path(), "db1", false);
+        let entries = || Chain::read(&store.read_log().unwrap().unwrap()).after.len();
+        record().failed("file-exists", true);
+        let text = store.read_log().unwrap().unwrap();
+        let path = store.path().join("audit.log");
+        std::fs::write(&path, [&vec![b'x'; 32 << 20][..], b"\n", &text].concat()).unwrap();
+        record().failed("file-exists", true);
+        assert_eq!(entries(), 1, "to the journal alone");
+        record().begin(&store.lock().unwrap(), Vec::new()).unwrap();
+        assert_eq!(entries(), 2);
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(crate::store::MAX_LOG + 1).unwrap();
+        let full = record().begin(&store.lock().unwrap(), Vec::new());
+        assert!(matches!(full, Err(AuditError::Store(crate::store::StoreError::FullLog(_)))), "{full:?}");
     }
 }

@@ -6,6 +6,7 @@ use super::{DeviceStatus, Statement};
 use crate::audit::verify::{Counter, Findings, State};
 use crate::ceremony::{Error, Examination, Place};
 use crate::device::NoPin;
+use crate::store::Store;
 
 /// The log in `strongroom status --json`. Fields are only ever added.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,12 @@ pub fn look(place: &Place, devices: &[DeviceStatus], warnings: &mut Vec<Statemen
         devices.iter().filter(|device| device.reachable != Some(true)).map(|device| device.id.clone()).collect();
     let examined = Examination::new(place).and_then(|it| it.without(silent.clone()).execute(&NoPin, &mut |_| {}));
     let mut warn = |text: String| warnings.push(Statement { id: "audit", text });
+    if Store::open(&place.directory).is_ok_and(|store| !store.log_takes_refusals()) {
+        warn(
+            "the log is half full, and what is refused goes to the journal alone: see what is refused so often"
+                .to_owned(),
+        );
+    }
     match examined {
         Ok((findings, unchecked)) => {
             if let Some(found) = &findings.broken {

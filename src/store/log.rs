@@ -18,9 +18,20 @@ impl Store {
 
     /// The whole log; none where there is none yet.
     pub fn read_log(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        owned(|check| self.directory.read_settled(LOG, MAX_LOG, check))
+        owned(|check| self.directory.read_settled(LOG, MAX_LOG, check)).map_err(|error| match error {
+            StoreError::File(FileError::TooLarge { path, .. }) => StoreError::FullLog(path),
+            error => error,
+        })
+    }
+
+    /// Whether what was refused may still go into the log.
+    pub fn log_takes_refusals(&self) -> bool {
+        std::fs::metadata(self.path().join(LOG)).map_or(0, |found| found.len()) < FOR_REFUSALS
     }
 }
+
+/// Refusals get half of it, in bytes: a service that is refused at each restart must not keep the admin from a ceremony.
+const FOR_REFUSALS: u64 = MAX_LOG / 2;
 
 type Check<'c> = &'c mut dyn FnMut(&Path, &Metadata) -> Result<(), FileError>;
 

@@ -103,6 +103,11 @@ fn a_log_that_was_tampered_with() {
     assert_eq!(told(&world), [] as [String; 0]);
     world.chmod("state/audit.log", 0o644);
     assert_eq!(told(&world), ["audit"]);
+    for mib in [33, 65] {
+        world.file("state/audit.log", vec![b' '; mib << 20]);
+        let check = world.run("status --check").stdout;
+        assert!(check.contains(if mib == 33 { "the log is half full" } else { "is full" }), "{check}");
+    }
 
     let world = World::with_pin();
     let log = world.read("state/audit.log");
