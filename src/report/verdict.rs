@@ -215,7 +215,7 @@ fn of_audit(error: &AuditError) -> Verdict {
         AuditError::NoEntry(_) => say(
             "audit-damaged",
             Exit::Damaged,
-            "`strongroom audit verify` says more; keep the file as evidence, and move it aside: the next entry begins a new one",
+            "`strongroom audit verify` says more; keep the file as evidence, move it aside, and found the ring anew at once: `strongroom restore --replace`",
         ),
         AuditError::Unconcluded(_) => say(
             "audit-unconcluded",
