@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::growing::Growing;
+use super::growing::{self, Growing};
 use super::{FileError, PRIVATE, read_opened, split};
 
 /// Mode of what holds nothing of ours.
@@ -94,7 +94,7 @@ impl Directory {
         let Some(file) = self.open_file(name)? else { return Ok(None) };
         let path = self.path.join(name);
         check(&path, &file.metadata().map_err(FileError::std("can't look at", &path))?)?;
-        flock(&file, FlockOperation::LockShared).map_err(FileError::io("can't lock", &path))?;
+        growing::settle(&file, &path)?;
         read_opened(file.into(), &path, limit).map(Some)
     }
 

@@ -35,15 +35,9 @@ impl<'d> Growing<'d> {
             return Err(FileError::NotRegular(path));
         }
         check(&path, &found)?;
-        // An addition takes a few milliseconds: it is waited for, but not for ever.
-        let start = Instant::now();
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { directory, file, path }),
-                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
-                Err(error) => return Err(FileError::io("can't lock", &path)(error)),
-            }
-        }
+        wait_for(&file, FlockOperation::NonBlockingLockExclusive, PATIENCE)
+            .map_err(FileError::io("can't lock", &path))?;
+        Ok(Self { directory, file, path })
     }
 
     pub fn path(&self) -> &Path {
@@ -73,6 +67,22 @@ impl<'d> Growing<'d> {
         }
         self.file.sync_all().map_err(FileError::std("can't sync", &self.path))?;
         if is_first { self.directory.sync() } else { Ok(()) }
+    }
+}
+
+/// Waits until nobody adds to `file`, to read it whole.
+pub(super) fn settle(file: &File, path: &Path) -> Result<(), FileError> {
+    wait_for(file, FlockOperation::NonBlockingLockShared, PATIENCE).map_err(FileError::io("can't lock", path))
+}
+
+/// Takes a lock. An addition takes a few milliseconds: it is waited for, but not for ever, since who adds may have been stopped.
+fn wait_for(file: &File, lock: FlockOperation, patience: Duration) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match flock(file, lock) {
+            Err(Errno::WOULDBLOCK) if start.elapsed() < patience => thread::sleep(PAUSE),
+            done => return done,
+        }
     }
 }
 
@@ -109,7 +119,10 @@ mod tests {
         let directory = Directory::open(temporary.path()).unwrap();
         let growing = directory.growing("log", any).unwrap();
         let other = File::open(growing.path()).unwrap();
-        assert!(flock(&other, FlockOperation::NonBlockingLockShared).is_err());
+        // Whoever adds may have been stopped: nobody waits for ever.
+        for lock in [FlockOperation::NonBlockingLockShared, FlockOperation::NonBlockingLockExclusive] {
+            assert_eq!(wait_for(&other, lock, 2 * PAUSE), Err(Errno::WOULDBLOCK));
+        }
         drop(growing);
         assert!(flock(&other, FlockOperation::NonBlockingLockShared).is_ok());
     }
