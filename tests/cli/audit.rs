@@ -12,7 +12,7 @@ use strongroom::device::{DeviceUri, Intent, NoPin, open};
 
 use crate::common::swtpm::Swtpm;
 use crate::snapshot::{self, Shot};
-use crate::world::{PIN, World};
+use crate::world::{PIN, STRONGROOM, World};
 
 /// The log's entries.
 fn entries(world: &World) -> Vec<Value> {
@@ -328,6 +328,24 @@ fn a_log_that_can_not_be_written_stops_a_ceremony_before_it_changes_anything() {
     }
     snapshot::check("audit-unwritable", &shots);
     world.done(line);
+}
+
+/// The disk fills up between the commit and its outcome: what was done is done, and no success is told.
+#[test]
+fn a_log_that_can_not_be_written_after_the_commit_is_told() {
+    let world = World::new();
+    let log = world.path("state/audit.log").display().to_string();
+    let full =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", &log, "-e", "inject=write:error=ENOSPC:when=2", STRONGROOM];
+    let line = "backup --passphrase-file pass two.backup";
+    let shot = world.run_as(line, world.wrapped(&full, line));
+    assert_eq!(shot.code, Some(1), "{shot}");
+    assert!(shot.stderr.contains("error: it was done, and the log does not say so"), "{shot}");
+    assert!(world.read("state/ring.json").contains("two.backup"), "it was committed");
+    assert_eq!(told(&world).last().expect("one"), "backup intent");
+    world.done("backup --passphrase-file pass three.backup");
+    assert_eq!(told(&world)[3..], ["backup closed of 3", "backup intent", "backup outcome done of 5"]);
+    world.done("audit verify");
 }
 
 #[test]
