@@ -217,6 +217,17 @@ fn removing_a_token_destroys_its_wrapping_keys() {
     assert_eq!(keys(), 3);
 }
 
+#[test]
+fn removing_a_token_that_is_away_says_that_its_keys_stay() {
+    let world = World::on_both();
+    take_token(&world, true);
+    let shot = world.done("device remove --yes hsm1");
+    for told in ["the ring's wrapping keys stay on hsm1, which can't be reached", "copies of what was sealed on hsm1"] {
+        assert!(shot.stderr.contains(told), "{shot}");
+    }
+    assert_eq!(warnings(&world), [] as [String; 0]);
+}
+
 /// The ring that took the place of another goes on with its wrapping keys: without them, the other's seals open no more.
 #[test]
 fn removing_a_token_says_what_is_lost_to_a_ring_that_was_put_aside() {
