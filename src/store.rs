@@ -188,16 +188,18 @@ impl Store {
         Ok(text.and_then(|text| Refusals::parse(&text)).unwrap_or_default())
     }
 
-    /// Changes what is remembered of refused PINs.
+    /// Changes what is remembered of refused PINs. Not under the ring's lock: while a ceremony has it, a service may be refused
+    /// again and again; and none shall find it taken for this.
     pub fn change_refusals(&self, change: impl FnOnce(&mut Refusals)) -> Result<(), StoreError> {
-        let _locked = self.lock()?;
-        let before = self.refusals()?;
-        let mut after = before.clone();
-        change(&mut after);
-        if after != before {
-            self.directory.replace(REFUSED, &after.print())?;
-        }
-        Ok(())
+        self.directory.in_turn(|| {
+            let before = self.refusals()?;
+            let mut after = before.clone();
+            change(&mut after);
+            if after != before {
+                self.directory.replace(REFUSED, &after.print())?;
+            }
+            Ok(())
+        })
     }
 
     fn parse(&self, name: &str) -> Result<Option<Ring>, StoreError> {
@@ -353,6 +355,20 @@ mod tests {
         assert!(matches!(other.lock(), Err(StoreError::Busy(_))));
         drop(locked);
         assert!(other.lock().is_ok());
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_while_a_ceremony_is_at_work() {
+        let (directory, store) = store();
+        let _locked = store.lock().unwrap();
+        let found = std::fs::metadata(directory.path()).unwrap();
+        let others = Store::open(store.path()).unwrap();
+        for (store, path) in [(&store, "/a"), (&others, "/b"), (&store, "/c")] {
+            let source = crate::refusals::Source::of_credential(path, &found);
+            let refusal = crate::refusals::Refusal { device: "x".to_owned(), source, at: crate::ring::tests::now() };
+            store.change_refusals(|refusals| refusals.remember(refusal)).unwrap();
+        }
+        assert_eq!(store.refusals().unwrap().of_device("x").count(), 3);
     }
 
     #[test]

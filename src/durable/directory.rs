@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::growing::{self, Growing};
@@ -68,6 +68,15 @@ impl Directory {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.opened, name, flags, PRIVATE)
             .map_err(FileError::io("can't open", &self.path.join(name)))
+    }
+
+    /// Runs `work` while no other process of ours does the like, with this directory. Waited for, for a few seconds.
+    pub fn in_turn<T, E: From<FileError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        growing::take(&self.opened, &self.path)?;
+        let done = work();
+        // By a call of its own: the directory stays open.
+        let _ = flock(&self.opened, FlockOperation::Unlock);
+        done
     }
 
     /// Reads a file of at most `limit` bytes; none where there is none. A file that is not a regular one of the

@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -75,11 +76,16 @@ pub(super) fn settle(file: &File, path: &Path) -> Result<(), FileError> {
     wait_for(file, FlockOperation::NonBlockingLockShared, PATIENCE).map_err(FileError::io("can't lock", path))
 }
 
+/// Waits for a directory's turn.
+pub(super) fn take(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
+    wait_for(directory, FlockOperation::NonBlockingLockExclusive, PATIENCE).map_err(FileError::io("can't lock", path))
+}
+
 /// Takes a lock. An addition takes a few milliseconds: it is waited for, but not for ever, since who adds may have been stopped.
-fn wait_for(file: &File, lock: FlockOperation, patience: Duration) -> Result<(), Errno> {
+fn wait_for(file: impl AsFd, lock: FlockOperation, patience: Duration) -> Result<(), Errno> {
     let start = Instant::now();
     loop {
-        match flock(file, lock) {
+        match flock(&file, lock) {
             Err(Errno::WOULDBLOCK) if start.elapsed() < patience => thread::sleep(PAUSE),
             done => return done,
         }
