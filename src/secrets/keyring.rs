@@ -75,6 +75,7 @@ impl<'t> Keyring<'t> {
                 DeviceUri::Tpm(_) => None,
             };
             let pins = Pins {
+                name: (asking.len() > 1).then(|| device.id.clone()),
                 given: RefCell::new(None),
                 held: RefCell::new(None),
                 asked: Cell::new(false),
@@ -178,6 +179,8 @@ impl PinSources for Keyring<'_> {
 /// PINs for one device: what was given, else `pin-source`, else a credential, else the terminal. Asks at most once; what was
 /// given stays known for the run.
 struct Pins<'t> {
+    /// The ring's name of the device, where several may ask: two TPMs are told apart by nothing else.
+    name: Option<String>,
     given: RefCell<Option<Read>>,
     held: RefCell<Option<Held>>,
     asked: Cell<bool>,
@@ -237,8 +240,9 @@ impl Pins<'_> {
             Some(left) => format!(" ({left} tries left)"),
             None => String::new(),
         };
-        let asked =
-            self.terminal.ask_secret(&format!("{}{tries}: ", request.question()), "the PIN", "--pin-file or --pin-fd");
+        let name = self.name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
+        let question = format!("{}{name}{tries}: ", request.question());
+        let asked = self.terminal.ask_secret(&question, "the PIN", "--pin-file or --pin-fd");
         let pin = asked.map_err(refused)?;
         if pin.is_empty() {
             return Err(Fault::PinMissing { device: request.device.clone() }.into());

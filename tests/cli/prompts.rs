@@ -141,6 +141,20 @@ fn a_pin_is_asked_for_once_with_its_tries() {
     assert_eq!(pty.finish().status.code(), Some(2));
 }
 
+/// A PIN that is typed for another TPM burns a try there: each says which one it is.
+#[test]
+fn two_tpms_are_told_apart() {
+    let world = World::with_pin();
+    let other = crate::common::swtpm::Swtpm::start();
+    let add = format!("device add --yes --with-pin --new-pin-file pin --pin-file pin {}", other.uri());
+    world.done(&add);
+    let mut pty = world.terminal("verify --passphrase-file pass payroll.backup");
+    answer_hidden(&mut pty, "PIN of the master secret, tpm1 (3 tries left): ", PIN);
+    answer_hidden(&mut pty, "PIN of the master secret, tpm2 (3 tries left): ", PIN);
+    let end = pty.finish();
+    assert_eq!(end.status.code(), Some(0), "{}", end.transcript);
+}
+
 #[test]
 fn a_tokens_pin_is_asked_for() {
     let world = World::token();
