@@ -65,6 +65,9 @@ pub enum StoreError {
     Changed,
     #[error("can't read the ring {}", .path.display())]
     Ring { path: PathBuf, source: RingError },
+    /// The ring was changed.
+    #[error("the ring was changed, and its copy for the history could not be made")]
+    Unkept(#[source] Box<StoreError>),
     #[error("the log {} is full: it has 64 MiB, and nobody reads more", .0.display())]
     FullLog(PathBuf),
     #[error(transparent)]
@@ -243,8 +246,10 @@ impl Locked<'_> {
             return Err(StoreError::Ring { path: path(), source });
         }
         if ring.is_founded() {
-            self.keep(ring)?;
-            self.abandon_founding()?;
+            // Whatever is said of this must not be taken for a ring that stayed as it was.
+            self.keep(ring)
+                .and_then(|()| self.abandon_founding())
+                .map_err(|error| StoreError::Unkept(Box::new(error)))?;
         }
         Ok(())
     }

@@ -196,6 +196,11 @@ fn of_store(error: &StoreError) -> Verdict {
         StoreError::Busy(_) => say("ring-busy", Exit::Unreachable, "wait until it has ended, and run it again"),
         StoreError::Changed => say("ring-changed", Exit::Unreachable, "nothing was changed; run it again"),
         StoreError::Ring { source, .. } => of_ring(source),
+        StoreError::Unkept(_) => say(
+            "history-unwritten",
+            Exit::Failed,
+            "don't run it again: `strongroom status` shows what was changed; make room",
+        ),
         StoreError::FullLog(_) => say(
             "audit-full",
             Exit::Failed,

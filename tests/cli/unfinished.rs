@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::snapshot;
-use crate::world::World;
+use crate::world::{STRONGROOM, World};
 
 /// Cut off between the backup of generation 2 and its activation: each commit renames the ring, and its copy for the history.
 fn with_generation_2_pending() -> World {
@@ -44,6 +44,26 @@ fn verify_of_its_backup_finishes_a_pending_generation() {
     let shot = world.done("verify --passphrase-file pass two.backup");
     let status = world.done("status");
     snapshot::check("pending-finished", &[shot, status]);
+}
+
+/// The disk fills up right after the commit: nobody is told that it failed and is to be run again.
+#[test]
+fn a_copy_for_the_history_that_can_not_be_made_is_told_as_what_it_is() {
+    let world = World::new();
+    let line = "generate --yes --passphrase-file pass two.backup";
+    // Each commit renames the ring, and its copy: the fourth is the copy of the one with the new generation.
+    let full = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat:error=ENOSPC:when=4", STRONGROOM];
+    let shot = world.run_as(line, world.wrapped(&full, line));
+    assert_eq!(shot.code, Some(1), "{shot}");
+    let told = shot.stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    assert!(
+        told.starts_with("error: the ring was changed, and its copy for the history could not be made: "),
+        "{shot}"
+    );
+    assert!(told.contains("\nhint: don't run it again: "), "{shot}");
+    assert!(world.done("status").stdout.contains("active   generation 2"));
+    world.done("backup --passphrase-file pass three.backup");
+    world.done("audit verify");
 }
 
 /// The state as a crash leaves it before the first generation's backup.
