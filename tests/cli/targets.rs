@@ -3,7 +3,12 @@
 use std::fs;
 
 use crate::snapshot;
-use crate::world::World;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use crate::common::child;
+use crate::world::{STRONGROOM, World};
 
 #[test]
 fn target_that_can_not_be() {
@@ -83,4 +88,33 @@ fn target_on_a_place_that_takes_no_files() {
     let world = World::new();
     // The kernel's own file system says that it can be written, and takes nothing.
     world.refused("target-takes-no-files", 2, "generate --yes --passphrase-file pass /proc/new.backup");
+}
+
+/// What counts is what comes back from the disk: a byte is changed there between the writing and the re-opening.
+#[test]
+fn what_does_not_read_back_is_no_backup() {
+    let world = World::new();
+    // Stopped at the re-opening, which is the first read of a backup that `generate` does.
+    let stopped = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=fadvise64:signal=STOP:when=1", STRONGROOM];
+    let mut command = world.wrapped(&stopped, "generate --yes --passphrase-file pass new.backup");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    let mut run = child::tie_to_this_thread(&mut command).spawn().unwrap();
+    let backup = world.path("new.backup");
+    while !backup.exists() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended without a backup");
+        std::thread::yield_now();
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(&backup).unwrap();
+    file.write_all_at(b"?", file.metadata().unwrap().len() - 60).unwrap();
+    let group = rustix::process::Pid::from_child(&run);
+    while run.try_wait().unwrap().is_none() {
+        // One that comes before the stop does nothing.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::CONT);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let run = run.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(6), "{told}");
+    assert!(!backup.exists(), "it is not taken for a backup");
+    assert!(world.done("status").stdout.contains("active   generation 1"));
 }

@@ -87,8 +87,8 @@ fn a_planted_bug_is_found_no_sync_of_the_states_directory() {
 }
 
 #[test]
-fn a_planted_bug_is_found_no_reopening_of_the_backup() {
-    planted::no_reopening_of_the_backup();
+fn a_planted_bug_is_found_no_sync_of_the_backup() {
+    planted::no_sync_of_the_backup();
 }
 
 #[test]

@@ -40,8 +40,9 @@ pub fn no_sync_of_the_states_directory() {
     assert!(complaints.iter().any(is_taken_back), "{complaints:?}");
 }
 
-/// Nothing makes sure that the backup can be read from the disk again.
-pub fn no_reopening_of_the_backup() {
+/// The backup itself is not synced: what comes back from the disk may be nothing. (That it is re-opened at all is shown where
+/// it can be changed in between: `cli`, `what_does_not_read_back_is_no_backup`.)
+pub fn no_sync_of_the_backup() {
     let complaints = found(|recording| {
         let backup = recording.inode("files/new.backup");
         recording.steps.retain(|step| *step != Step::Sync { inode: backup });
