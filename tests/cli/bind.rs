@@ -145,3 +145,23 @@ fn another_systems_backup_is_refused() {
     std::fs::copy(other.path("payroll.backup"), world.path("other.backup")).unwrap();
     world.refused("bind-other-system", 5, "bind --yes --pcrs 7 --from other.backup --passphrase-file pass");
 }
+
+/// Where no seal opens any more, the ring still says what they were bound to.
+#[test]
+fn a_repair_binds_as_before() {
+    let world = World::on_both();
+    world.done("bind --yes --pcrs 7");
+    let ring = || serde_json::from_str::<serde_json::Value>(&world.read("state/ring.json")).unwrap();
+    let on_tpm = |ring: &serde_json::Value| {
+        let seals = ring["generations"][0]["seals"].as_array().unwrap();
+        seals.iter().position(|seal| seal["device"] == "tpm1").unwrap()
+    };
+    let mut damaged = ring();
+    let at = on_tpm(&damaged);
+    damaged["generations"][0]["seals"][at]["seal"]["use"]["blob"] = "AAAA".into();
+    world.edit_ring(|_| serde_json::to_string_pretty(&damaged).unwrap());
+    world.done("device repair --pin-file pin tpm1");
+    let after = ring();
+    let guard = &after["generations"][0]["seals"][on_tpm(&after)]["seal"]["use"]["guard"];
+    assert!(guard.to_string().contains("\"pcrs\""), "{guard}");
+}
