@@ -40,8 +40,16 @@ pub struct Findings {
     pub counters: Vec<Counter>,
     pub open: BTreeMap<u64, What>,
     pub pieces: Vec<Piece>,
+    /// Entries that begin to be counted anew, and found no ring: somebody had removed the counter. What was cut off before
+    /// them, no counter tells any more.
+    pub recounted: BTreeSet<u64>,
     /// The first line that can't be true.
     pub broken: Option<Break>,
+}
+
+/// What an entry of [`Findings::recounted`] means.
+pub fn recounted(n: u64) -> String {
+    format!("before entry {n} somebody removed the TPM's counter, and with it what tells of entries that were cut off")
 }
 
 impl Findings {
@@ -84,6 +92,7 @@ pub fn judge(chain: &Chain, keys: &Keys, readings: &[Reading]) -> Findings {
         counters: Vec::new(),
         open: chain.open.clone(),
         pieces: chain.pieces.clone(),
+        recounted: BTreeSet::new(),
         broken: None,
     };
     let mut counts = Counts::default();
@@ -94,6 +103,7 @@ pub fn judge(chain: &Chain, keys: &Keys, readings: &[Reading]) -> Findings {
             return findings;
         }
     }
+    findings.recounted = counts.recounted.clone();
     findings.broken.clone_from(&chain.broken);
     let after = chain.links.last().map_or(1, |link| link.line + 1);
     for reading in readings {
@@ -125,6 +135,8 @@ struct Counts<'c> {
     last: BTreeMap<&'c str, (u64, &'c Count)>,
     /// Those of which a part can't be checked, since a generation of the ring can't be asked.
     unsure: BTreeMap<&'c str, GenerationId>,
+    /// See [`Findings::recounted`].
+    recounted: BTreeSet<u64>,
 }
 
 impl<'c> Counts<'c> {
@@ -143,6 +155,9 @@ impl<'c> Counts<'c> {
         }
         if count.first {
             self.unsure.remove(device);
+            if self.last.contains_key(device) && !founds(link.entry.what) {
+                self.recounted.insert(link.entry.n);
+            }
         }
         match self.last.insert(device, (link.entry.n, count)) {
             _ if count.first || self.unsure.contains_key(device) => Ok(()),
@@ -158,6 +173,23 @@ impl<'c> Counts<'c> {
             return Ok(State::Unread(format!("generation {generation} could not be asked what it vouched for")));
         }
         state(self.last.get(fingerprint).copied(), &reading.counted)
+    }
+}
+
+/// Whether a ceremony founds a ring or puts one back, and so begins to count by itself.
+fn founds(what: What) -> bool {
+    match what {
+        What::Init | What::Restore | What::Recover => true,
+        What::Generate
+        | What::Backup
+        | What::Verify
+        | What::DeviceAdd
+        | What::DeviceRemove
+        | What::DeviceRepair
+        | What::DeviceRetry
+        | What::Bind
+        | What::Unbind
+        | What::Derive => false,
     }
 }
 
@@ -248,6 +280,20 @@ mod tests {
         add(&mut text, entry(What::Backup, Phase::Intent), false);
         add(&mut text, outcome(What::Backup, 1, Some(8)), true);
         assert_eq!(why(&text, 8), Some((2, Why::NoFirst)), "a log begun anew does not count on");
+    }
+
+    /// Who may remove the counter could cut off the end, and let the next ceremony make another one.
+    #[test]
+    fn a_counter_that_was_removed_is_remembered() {
+        let mut text = cut(2);
+        let n = Chain::read(&text).last();
+        add(&mut text, entry(What::Backup, Phase::Intent), false);
+        let mut anew = outcome(What::Backup, n + 1, Some(8));
+        anew.counter.as_mut().unwrap().first = true;
+        add(&mut text, anew, true);
+        let findings = found(&text, Counted::Value(8));
+        assert_eq!((findings.broken, findings.recounted), (None, BTreeSet::from([n + 2])));
+        assert_eq!(found(&log(), Counted::Value(7)).recounted, BTreeSet::new());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use strongroom::audit::chain::{Break, Link};
-use strongroom::audit::verify::{Findings, State};
+use strongroom::audit::verify::{Findings, State, recounted};
 use strongroom::audit::{Chain, Entry};
 use strongroom::ceremony::{Examination, Place};
 use strongroom::store::Store;
@@ -107,6 +107,9 @@ fn tell(findings: &Findings, terminal: &Terminal) -> Result<(), Stop> {
     for (n, what) in &findings.open {
         terminal.say(&format!("Entry {n} ({what}) was begun and is not concluded: it is at work, or was cut off."));
     }
+    for n in &findings.recounted {
+        terminal.warn(&format!("{}; whether any are missing, only the journal can tell", recounted(*n)));
+    }
     for generation in &findings.unknown {
         terminal.warn(&format!("{generation} vouched for entries, and could not be asked"));
     }
@@ -152,6 +155,8 @@ struct Verdict<'f> {
     open: Vec<u64>,
     /// Lines that a crash cut off.
     pieces: Vec<usize>,
+    /// Entries that begin to be counted anew, since the counter had been removed.
+    recounted: Vec<u64>,
     /// Generations that vouched and could not be asked.
     unknown: Vec<String>,
     broken: Option<Broken>,
@@ -191,6 +196,7 @@ impl<'f> Verdict<'f> {
             counters: findings.counters.iter().map(counter).collect(),
             open: findings.open.keys().copied().collect(),
             pieces: findings.pieces.iter().map(|piece| piece.line).collect(),
+            recounted: findings.recounted.iter().copied().collect(),
             unknown: findings.unknown.iter().map(|generation| generation.0.to_string()).collect(),
             broken: findings.broken.as_ref().map(|found| Broken { line: found.line, why: found.why.to_string() }),
         }

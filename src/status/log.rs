@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{DeviceStatus, Statement};
-use crate::audit::verify::{Counter, Findings, State};
+use crate::audit::verify::{Counter, Findings, State, recounted};
 use crate::ceremony::{Error, Examination, Place};
 use crate::device::NoPin;
 use crate::store::Store;
@@ -40,6 +40,9 @@ pub fn look(place: &Place, devices: &[DeviceStatus], warnings: &mut Vec<Statemen
         Ok((findings, unchecked)) => {
             if let Some(found) = &findings.broken {
                 warn(format!("from line {} on, the log can't be trusted: {}", found.line, found.why));
+            }
+            for n in &findings.recounted {
+                warn(format!("{}: compare the log with the journal", recounted(*n)));
             }
             Some(LogStatus::of(&findings, &silent, unchecked))
         }

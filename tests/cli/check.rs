@@ -118,6 +118,27 @@ fn a_log_that_was_tampered_with() {
     assert!(status.stdout.contains("log      2 entries, none vouched for, not all checked: tpm1"), "{status}");
 }
 
+/// The TPM's owner can remove the counter, cut off what followed, and have the next ceremony make another.
+#[test]
+fn a_counter_that_was_removed() {
+    let world = World::new();
+    world.done("backup --passphrase-file pass second.backup");
+    world.done("backup --passphrase-file pass third.backup");
+    let tpm = world.tpm.as_ref().unwrap();
+    let listing = String::from_utf8(tpm.tool_ok(&["tpm2_getcap", "handles-nv-index"])).unwrap();
+    tpm.tool_ok(&["tpm2_nvundefine", listing.trim_start_matches("- ").trim()]);
+    let log = world.read("state/audit.log");
+    let kept: Vec<&str> = log.lines().take(4).collect();
+    world.file("state/audit.log", kept.join("\n") + "\n");
+    assert_eq!(told(&world), ["audit"], "it is missed");
+    world.done("backup --passphrase-file pass fourth.backup");
+    assert_eq!(told(&world), ["audit"], "and not forgotten");
+    let verified = world.done("audit verify");
+    assert!(verified.stderr.contains("warning: before entry 6 somebody removed the TPM's counter"), "{verified}");
+    let verdict: Value = serde_json::from_str(&world.done("audit verify --json").stdout).unwrap();
+    assert_eq!(verdict["recounted"], serde_json::json!([6]));
+}
+
 /// It is asked once, and not again for the log.
 #[test]
 fn a_log_without_its_device_is_not_checked_and_not_complained_about() {
