@@ -213,13 +213,14 @@ impl Tpm {
         self.hmac_unexplained(part, message).map_err(|error| self.explained(error, &part.guard))
     }
 
-    /// Says which PCRs stand in the way, where it is them.
+    /// Says which PCRs stand in the way, where it is them; after any other error nothing is sent.
     fn explained(&mut self, error: DeviceError, guard: &Guard) -> DeviceError {
+        if !matches!(error.fault, Fault::PcrsChanged(_)) {
+            return error;
+        }
         match self.rooted() {
-            Ok((chip, root)) if matches!(error.fault, Fault::PcrsChanged(_)) => {
-                pcrs::explained(error, &mut chip.context, root, guard)
-            }
-            Ok(_) | Err(_) => error,
+            Ok((chip, root)) => pcrs::explained(error, &mut chip.context, root, guard),
+            Err(_) => error,
         }
     }
 
