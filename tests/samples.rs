@@ -199,6 +199,19 @@ fn the_ring_of_two_devices_opens() {
     assert!(ring.asks_for_pin("hsm1") && !ring.asks_for_pin("tpm1"));
 }
 
+/// One TPM that was bound and is not now, one that is, with a PIN.
+#[test]
+fn the_ring_of_bound_seals_opens() {
+    let ring = ring("ring-v1-bound.json");
+    assert_eq!(generations(&ring), [is(1, "d0e9", State::Kept), is(2, "d5a8", State::Active)]);
+    let bound = |device: &str| ring.bound(device).map(ToString::to_string);
+    assert_eq!((bound("tpm1"), bound("tpm2").as_deref()), (None, Some("sha384:7")));
+    assert_eq!(ring.device("tpm1").unwrap().unbound.as_ref().map(ToString::to_string).as_deref(), Some("sha256:7+14"));
+    assert!(ring.has_own_pin("tpm2") && !ring.asks_for_pin("tpm1"));
+    let guard = &ring.generations[1].seal_on("tpm2").unwrap().use_part.0.guard;
+    assert!(guard.bound().is_some_and(|bound| bound.values == ["0".repeat(96)]), "{guard:?}");
+}
+
 /// What `device add` wrote before it made its wrapping keys, and was cut off.
 #[test]
 fn the_ring_that_a_crash_left_with_half_a_device_opens() {
