@@ -2,7 +2,7 @@
 //! compared with what the document shows. CONTRIBUTING.md says how an example is written; `elsewhere.rs` has the few commands
 //! that can't be run as they stand.
 //!
-//! A document is one story, on a server of its own.
+//! Each section of the runbook begins on a server of its own, other documents are one story from start to end.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -18,23 +18,51 @@ use document::Section;
 use pattern::Bindings;
 use session::Session;
 
-/// Documents that a test below follows.
+const RUNBOOK: &str = "docs/operations.md";
+
+/// Documents and sections that a test below follows.
 macro_rules! followed {
-    ($($story:ident: $document:literal, $bindings:expr;)*) => {
+    (stories { $($story:ident: $document:literal, $bindings:expr;)* }
+     procedures { $($procedure:ident: $title:literal;)* }) => {
         const STORIES: &[&str] = &[$($document),*];
+        const PROCEDURES: &[&str] = &[$($title),*];
         $(#[test]
         fn $story() {
             follow_all($document, $bindings);
+        })*
+        $(#[test]
+        fn $procedure() {
+            follow($title);
         })*
     };
 }
 
 followed! {
-    readme: "README.md", Bindings::default();
-    audit_log: "docs/audit-log.md", Bindings::default();
-    // The example in it is a file of the repository.
-    backup_format: "docs/backup-format.md", Bindings::as_written();
-    reliability: "docs/reliability.md", Bindings::default();
+    stories {
+        readme: "README.md", Bindings::default();
+        audit_log: "docs/audit-log.md", Bindings::default();
+        // The example in it is a file of the repository.
+        backup_format: "docs/backup-format.md", Bindings::as_written();
+        reliability: "docs/reliability.md", Bindings::default();
+    }
+    procedures {
+        first_hour: "First hour";
+        drills: "Drills";
+        rotation: "Rotation";
+        a_device_dies: "A device dies";
+        the_server_dies: "The server dies";
+        the_passphrase_is_lost: "The passphrase is lost";
+        the_pin_is_lost_or_locked: "The PIN is lost or locked";
+        firmware_update: "Firmware update";
+        moving_to_an_hsm: "Moving to an HSM";
+        two_custodians: "Two custodians";
+        disks: "Disks";
+        services: "Services";
+        monitoring: "Monitoring";
+        the_ring_is_damaged: "The ring is damaged";
+        two_masters: "Two masters";
+        ci_with_softhsm_and_swtpm: "CI with SoftHSM and swtpm";
+    }
 }
 
 /// One server for the whole document.
@@ -43,6 +71,13 @@ fn follow_all(document: &str, bindings: Bindings) {
     for section in sections(document) {
         session.follow(&section);
     }
+}
+
+/// A server for one section of the runbook.
+fn follow(title: &str) {
+    let sections = sections(RUNBOOK);
+    let section = sections.iter().find(|section| section.title == title).expect("a section of that title");
+    Session::new(RUNBOOK, Bindings::default()).follow(section);
 }
 
 fn sections(document: &str) -> Vec<Section> {
@@ -56,9 +91,44 @@ fn nothing_that_can_be_run_is_left_out() {
         // Also finds what is written in a way that is not run.
         let sections = sections(&document);
         let with_steps = sections.iter().filter(|section| !section.steps.is_empty());
-        let found = with_steps.count();
-        assert_eq!(found > 0, followed.contains(document.as_str()), "{document}: see the list in tests/docs/main.rs");
+        if document == RUNBOOK {
+            let found: BTreeSet<&str> = with_steps.map(|section| section.title.as_str()).collect();
+            assert_eq!(found, PROCEDURES.iter().copied().collect(), "the runbook's sections, and those that are run");
+        } else {
+            let found = with_steps.count();
+            assert_eq!(
+                found > 0,
+                followed.contains(document.as_str()),
+                "{document}: see the list in tests/docs/main.rs"
+            );
+        }
     }
+}
+
+/// The table in "Monitoring" has each word that `status --check` can begin a line with, and no other.
+#[test]
+fn every_warning_has_a_line_in_the_runbook() {
+    let source = |name: &str| document::text(&format!("src/status{name}.rs"));
+    let code = [source(""), source("/devices"), source("/log")].concat();
+    let named = code.split(['(', '{', '\n']).filter_map(|part| {
+        let part = part.trim();
+        let name =
+            part.strip_prefix("id: ").unwrap_or(part).trim_start_matches("Statement { id: ").strip_prefix('"')?;
+        let (name, after) = name.split_once('"')?;
+        let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        (is_word && after.starts_with(',')).then(|| name.to_owned())
+    });
+    let named: BTreeSet<String> = named.collect();
+
+    let runbook = document::text(RUNBOOK);
+    let rows = runbook.lines().skip_while(|line| *line != "| word | what to do |").skip(2);
+    let cells = rows.map_while(|row| row.strip_prefix("| ")?.split(" |").next().map(str::to_owned));
+    let told: BTreeSet<String> = cells.flat_map(|cell| words(&cell)).collect();
+    assert_eq!(told, named);
+}
+
+fn words(cell: &str) -> Vec<String> {
+    cell.split(", ").map(|word| word.trim_matches('`').to_owned()).collect()
 }
 
 /// Commands in running text are not run: that there are such words and flags is what is looked at.
