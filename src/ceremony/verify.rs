@@ -34,6 +34,8 @@ pub struct Verdict {
     pub proved: Vec<u32>,
     /// Generations whose ids were recomputed, and which no device of this server holds.
     pub whole: Vec<u32>,
+    /// Those of them whose number is another secret's here: the backup and this server's ring grew apart.
+    pub apart: Vec<u32>,
     /// Why nothing could be proved against a device; none where it was.
     pub unproved_because: Option<String>,
 }
@@ -95,7 +97,7 @@ impl Verify {
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let mut crew = Crew::of(&ring, pins);
         let anywhere = ring.active().or(ring.pending()).cloned().ok_or(Error::NobodyLeft)?;
-        let (mut proved, mut whole) = (Vec::new(), Vec::new());
+        let (mut proved, mut whole, mut apart) = (Vec::new(), Vec::new(), Vec::new());
         for entry in &contents.generations {
             match ring.by_id(entry.id) {
                 Some(generation) => {
@@ -107,6 +109,7 @@ impl Verify {
                 None => {
                     crew.any(&anywhere, tell, |opened, _, _| proof::check_id(entry, &contents, opened))?;
                     whole.push(entry.number);
+                    apart.extend(ring.may_admit(entry.number, entry.id).is_err().then_some(entry.number));
                     tell(Step::GenerationWhole { number: entry.number, id: entry.id });
                 }
             }
@@ -114,7 +117,7 @@ impl Verify {
         let mut drill = record_of(&self.path, &file, &contents, self.preamble.work_factor);
         drill.proved = whole.is_empty().then(now);
         self.conclude(&mut ring, drill, &contents, &locked, &mut crew, tell)?;
-        Ok(Verdict { system: contents.system.name, proved, whole, unproved_because: None })
+        Ok(Verdict { system: contents.system.name, proved, whole, apart, unproved_because: None })
     }
 
     /// Writes the drill down. A pending generation that this backup was made for becomes active: it is what the run that
@@ -163,6 +166,7 @@ impl Verify {
             system: contents.system.name.clone(),
             proved: Vec::new(),
             whole: contents.numbers(),
+            apart: Vec::new(),
             unproved_because: Some(because),
         })
     }

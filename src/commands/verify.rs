@@ -40,6 +40,13 @@ pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), 
         let text = "the passphrase opens it, and {} can be had from it: it restores system {}";
         let text = text.replacen("{}", &generations(&verdict.whole), 1).replacen("{}", &verdict.system, 1);
         terminal.say(&text);
+    } else if !verdict.apart.is_empty() {
+        // `restore` would refuse, so that is not what to advise.
+        let text = format!(
+            "{}: another secret has that number here: the two grew apart; `strongroom restore --dir DIRECTORY` opens this one beside it",
+            generations(&verdict.apart)
+        );
+        terminal.warn(&text);
     } else if !verdict.whole.is_empty() {
         let text = format!(
             "this server does not hold {}; `strongroom restore` adds what is missing",

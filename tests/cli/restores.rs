@@ -65,6 +65,8 @@ fn the_same_number_with_another_id() {
     world.put_back_state("before");
     world.done("generate --yes --passphrase-file pass other-two.backup");
     world.refused("restore-other-generation", 5, "restore --yes --passphrase-file pass two.backup");
+    // A drill does not advise what would be refused.
+    snapshot::check("verify-other-generation", &[world.done("verify --passphrase-file pass two.backup")]);
 }
 
 #[test]
