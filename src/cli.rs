@@ -77,6 +77,15 @@ pub enum Command {
     #[command(subcommand)]
     Passphrase(Passphrase),
     Explain(Explain),
+    /// Print the JSON Schema of what --json prints
+    ///
+    /// Every object names its schema, and errors are `{"error": ...}`. Without a name, the schemas are listed. Schemas are
+    /// 2020-12, made from the program's own types; fields that they don't know may come with later versions.
+    ///
+    /// Example: strongroom schema plan
+    Schema {
+        name: Option<Shape>,
+    },
     /// Print a completion script for a shell
     ///
     /// Example: strongroom completions bash > /usr/share/bash-completion/completions/strongroom
@@ -547,6 +556,37 @@ pub struct Explain {
     /// A number, `0x98e` or 2446, or a name in any case
     #[arg(value_name = "CODE", allow_hyphen_values = true)]
     pub code: String,
+}
+
+/// What `--json` prints, by the name of its schema.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// What a ceremony will do, and what it will ask for
+    Plan,
+    /// One thing that a ceremony has done, or begins to do
+    Step,
+    /// What a backup says of itself before it is opened
+    Preamble,
+    /// What a drill found
+    Verify,
+    /// `status`
+    Status,
+    /// `derive`
+    Derive,
+    /// `device list`
+    Devices,
+    /// Each line of `audit show`
+    Audit,
+    /// `audit verify`
+    AuditVerify,
+    /// `passphrase check` and `passphrase suggest`
+    Passphrase,
+    /// `explain`
+    Explain,
+    /// `schema` without a name
+    Schemas,
+    /// What did not happen, and why
+    Error,
 }
 
 fn what_parser() -> impl TypedValueParser<Value = What> {

@@ -13,6 +13,7 @@ mod paper;
 mod passphrase;
 mod recover;
 mod restore;
+mod schema;
 mod status;
 mod verify;
 
@@ -63,6 +64,7 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Passphrase(Passphrase::Check(args)) => passphrase::check(&args, place, terminal),
         Command::Passphrase(Passphrase::Suggest) => passphrase::suggest(terminal),
         Command::Explain(args) => explain::run(&args, terminal),
+        Command::Schema { name } => schema::run(name, terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),
@@ -117,6 +119,7 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Passphrase(Passphrase::Check(_)) => return ("passphrase check", None),
         Command::Passphrase(Passphrase::Suggest) => return ("passphrase suggest", None),
         Command::Explain(_) => return ("explain", None),
+        Command::Schema { .. } => return ("schema", None),
         Command::Completions { .. } => return ("completions", None),
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),

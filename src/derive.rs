@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Hex;
@@ -51,7 +52,7 @@ impl Purpose {
 
 /// A generation's id: 128 bits, derived from the secret itself, so the same on every device. Public. Compared whole;
 /// people see the first 16 hex digits, in groups of four.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GenerationId(pub Hex<16>);
 

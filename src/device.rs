@@ -22,6 +22,7 @@ pub mod fuzzing {
     pub use super::tpm::fuzzing as tpm;
 }
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use counter::Counter;
@@ -250,7 +251,7 @@ impl Root {
 }
 
 /// What a device is, as it says itself. Nothing here is a secret; nothing here was authenticated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     pub kind: Kind,
@@ -292,7 +293,7 @@ impl Description {
 }
 
 /// Retry counters of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tries {
     /// Wrong PINs that the device still takes before it locks; none where it says only "low".

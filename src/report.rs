@@ -6,6 +6,7 @@ mod verdict;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony;
 use strongroom::derive::InputError;
@@ -124,16 +125,26 @@ pub fn name(stop: &Stop) -> (&'static str, Exit) {
     (id, exit)
 }
 
+/// An error as it is told to programs: the last object of what did not happen.
+#[derive(JsonSchema, Serialize)]
+pub struct Failure {
+    error: Report,
+}
+
 /// What an error is for scripts and for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Report {
-    pub id: &'static str,
-    pub exit: u8,
-    pub message: String,
-    pub hint: String,
     /// The device's own code and its standard's name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_code: Option<String>,
+    /// The exit code.
+    pub exit: u8,
+    /// What to do.
+    pub hint: String,
+    /// What it is called, for ever.
+    pub id: &'static str,
+    /// What happened, in one line.
+    pub message: String,
 }
 
 impl Report {
@@ -170,15 +181,16 @@ fn message(error: &anyhow::Error) -> String {
 /// Tells an error, and gives the code to exit with.
 pub fn tell(error: &anyhow::Error, terminal: &Terminal) -> u8 {
     let report = Report::of(error);
+    let exit = report.exit;
     match error.downcast_ref::<Stop>() {
         Some(Stop::Warnings | Stop::Unacceptable) => {}
         Some(Stop::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => {}
         _ if terminal.is_json() => {
-            let _ = terminal.object(&serde_json::json!({ "error": report }));
+            let _ = terminal.object(&Failure { error: report });
         }
         _ => terminal.error(&report.message, &report.hint),
     }
-    report.exit
+    exit
 }
 
 /// What is said when the words made no sense: clap's own text, or one JSON object where `--json` is among them. Help and
@@ -201,9 +213,16 @@ pub fn usage(error: &clap::Error) -> ExitCode {
                 .to_owned(),
             device_code: None,
         };
-        let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "error": report }));
+        print(report);
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+}
+
+/// Prints an error where there is no terminal's rules to obey any more, or yet.
+fn print(report: Report) {
+    if let Ok(line) = serde_json::to_string(&Failure { error: report }) {
+        let _ = writeln!(io::stdout(), "{line}");
+    }
 }
 
 /// What is said when a signal ends the program.
@@ -217,7 +236,7 @@ pub fn interrupted(json: bool) {
             hint: hint.to_owned(),
             device_code: None,
         };
-        let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "error": report }));
+        print(report);
     } else {
         let _ = writeln!(io::stderr(), "error: interrupted\nhint: {hint}");
     }

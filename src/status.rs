@@ -7,6 +7,7 @@ mod log;
 use std::path::Path;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::backup::LOW_WORK_FACTOR;
@@ -24,7 +25,7 @@ const DRILL_DAYS: i64 = 90;
 const SECRET_DAYS: i64 = 365;
 
 /// `strongroom status --json`. Fields are only ever added.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Status {
     pub schema: &'static str,
     pub system: System,
@@ -41,7 +42,7 @@ pub struct Status {
     pub warnings: Vec<Statement>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Active {
     pub number: u32,
     pub id: GenerationId,
@@ -49,7 +50,7 @@ pub struct Active {
     pub age_days: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct GenerationStatus {
     pub number: u32,
     pub id: GenerationId,
@@ -62,7 +63,7 @@ pub struct GenerationStatus {
     pub pin: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct BackupStatus {
     pub path: String,
     pub generations: Vec<u32>,

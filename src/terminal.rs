@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony::{Plan, Step};
 use strongroom::secret::{Passphrase, SecretBytes};
@@ -32,6 +33,16 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
+
+/// A step as it is told to programs.
+#[derive(JsonSchema, Serialize)]
+pub struct StepLine<'s> {
+    schema: &'static str,
+    #[serde(flatten)]
+    step: &'s Step,
+    /// For people.
+    text: String,
+}
 
 /// How this run speaks.
 pub struct Terminal {
@@ -137,17 +148,10 @@ impl Terminal {
 
     /// Tells a step as it happens. What a reader that went away would have missed is not worth stopping a ceremony for.
     pub fn step(&self, step: &Step) {
-        #[derive(Serialize)]
-        struct Line<'s> {
-            schema: &'static str,
-            #[serde(flatten)]
-            step: &'s Step,
-            text: String,
-        }
         self.watch();
         self.rest();
         if self.json {
-            let _ = self.object(&Line { schema: "strongroom.step/1", step, text: step.to_string() });
+            let _ = self.object(&StepLine { schema: "strongroom.step/1", step, text: step.to_string() });
             return;
         }
         match step {

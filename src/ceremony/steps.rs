@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Wanted;
 use crate::derive::GenerationId;
 
 /// What a ceremony will do: a statement, agreed to before anything happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Plan {
     pub schema: &'static str,
     pub ceremony: &'static str,
@@ -24,7 +25,7 @@ pub struct Plan {
 }
 
 /// One sentence, with an id that scripts can tell it by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Statement {
     pub id: &'static str,
     pub text: String,
@@ -53,7 +54,7 @@ impl Plan {
 }
 
 /// One thing that a ceremony has done, or begins to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
     /// Work that takes a second or more begins; the next step ends it.

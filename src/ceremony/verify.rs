@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::crew::{Crew, look_for_one};
@@ -27,7 +28,7 @@ pub struct Verify {
 }
 
 /// What a drill found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Verdict {
     pub system: String,
     /// Generations that the device was shown to use.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Plan;
@@ -10,7 +11,7 @@ use crate::device::{Description, DeviceUri, Kind, PinRequest};
 use crate::ring::{DeviceRecord, Generation, Ring};
 
 /// A secret that will be asked for, unless a systemd credential gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Wanted {
     pub id: WantedId,
     /// Whose PIN it is; none for a passphrase.
@@ -25,7 +26,7 @@ pub struct Wanted {
 }
 
 /// What kind of secret it is. `--ID-file` and `--ID-fd` give it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WantedId {
     Pin,

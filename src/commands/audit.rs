@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::audit::chain::{Break, Link};
 use strongroom::audit::verify::{Findings, State, recounted};
@@ -46,9 +47,11 @@ fn moment(text: &str) -> Result<Timestamp, Stop> {
     text.parse().ok().or_else(day).ok_or_else(|| Stop::Moment(text.to_owned()))
 }
 
-#[derive(Serialize)]
-struct Shown<'l> {
+/// An entry of the log: each line of `audit show --json`.
+#[derive(JsonSchema, Serialize)]
+pub struct Shown<'l> {
     schema: &'static str,
+    /// Of the file, from 1.
     line: usize,
     /// Of the line: what the journal has as STRONGROOM_SHA256.
     sha256: String,
@@ -142,8 +145,8 @@ fn witnesses(findings: &Findings) -> Vec<String> {
 }
 
 /// `strongroom audit verify --json`. Fields are only ever added.
-#[derive(Serialize)]
-struct Verdict<'f> {
+#[derive(JsonSchema, Serialize)]
+pub struct Verdict<'f> {
     schema: &'static str,
     entries: u64,
     /// The last entry that the master secret vouches for, and all before it.
@@ -162,16 +165,18 @@ struct Verdict<'f> {
     broken: Option<Broken>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CounterVerdict<'f> {
     device: &'f str,
+    /// `witness`, `none`, `unread` or `differs`.
     state: &'static str,
     /// The last entry that it counted.
     entry: Option<u64>,
     value: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// The first line that can't be true; what stands before it holds.
+#[derive(JsonSchema, Serialize)]
 struct Broken {
     line: usize,
     why: String,

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::bytes;
 use strongroom::ceremony::{Error, Place, may_be_passed_over};
@@ -37,7 +38,7 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
         let text = encoded(&key, args.format);
         let key = std::str::from_utf8(&text).unwrap_or_default();
         let (number, id) = (generation.number, generation.id);
-        return terminal.object(&Line {
+        return terminal.object(&Derived {
             schema: "strongroom.derive/1",
             generation: number,
             id,
@@ -89,14 +90,19 @@ fn from_any(
     Err(first.unwrap_or(Error::NowhereToBeHad(generation.number)))
 }
 
-#[derive(Serialize)]
-struct Line<'k> {
+/// A key that was derived: `derive --json`.
+#[derive(JsonSchema, Serialize)]
+pub struct Derived<'k> {
     schema: &'static str,
+    /// The number of the generation that it was derived from.
     generation: u32,
     id: GenerationId,
     label: &'k str,
+    /// In bytes.
     length: u16,
+    /// The device that derived it, by its name in the ring.
     device: &'k str,
+    /// In hex, or as `--format` says. A secret.
     key: &'k str,
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony::Place;
 use strongroom::device::{Candidate, Description, Kind, Probe, Trouble, discover, probe_module};
@@ -33,14 +34,15 @@ pub fn list(place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Listing<'c> {
+/// The TPMs and tokens that were found: `device list --json`.
+#[derive(JsonSchema, Serialize)]
+pub struct Listing<'c> {
     schema: &'static str,
     devices: Vec<Listed<'c>>,
 }
 
 /// A candidate for programs: either what it is, or what is wrong with it.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Listed<'c> {
     uri: &'c str,
     description: Option<&'c Description>,

@@ -1,5 +1,6 @@
 //! `strongroom explain`: what a device's code means.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::device::explain::{Meaning, Origin, explain};
 
@@ -8,8 +9,8 @@ use crate::report::Stop;
 use crate::terminal::Terminal;
 
 /// `strongroom explain --json`. Fields are only ever added.
-#[derive(Serialize)]
-struct Explained {
+#[derive(JsonSchema, Serialize)]
+pub struct Explained {
     schema: &'static str,
     meanings: Vec<Meaning>,
 }

@@ -1,5 +1,6 @@
 //! `strongroom passphrase check` and `suggest`: for front ends that have no terminal, and so ask themselves.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony::{Place, Statement};
 use strongroom::passphrase::{self, HARD_TO_TYPE, Hint, Judgement, STRONG};
@@ -14,8 +15,8 @@ use crate::terminal::Terminal;
 const SCHEMA: &str = "strongroom.passphrase/1";
 
 /// `strongroom passphrase check --json`. Fields are only ever added.
-#[derive(Serialize)]
-struct Verdict {
+#[derive(JsonSchema, Serialize)]
+pub struct Verdict {
     schema: &'static str,
     /// Whether a new backup would take it.
     acceptable: bool,
@@ -26,7 +27,7 @@ struct Verdict {
 }
 
 /// Why it would not be taken: as an error would say it.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Problem {
     id: &'static str,
     message: String,
@@ -34,10 +35,19 @@ struct Problem {
 }
 
 /// `strongroom passphrase suggest --json`.
-#[derive(Serialize)]
-struct Suggestion<'p> {
+#[derive(JsonSchema, Serialize)]
+pub struct Suggestion<'p> {
     schema: &'static str,
+    /// A secret.
     passphrase: &'p str,
+}
+
+/// What a passphrase is worth (`check`), or a strong one (`suggest`).
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+pub enum Told<'p> {
+    Verdict(Verdict),
+    Suggestion(Suggestion<'p>),
 }
 
 pub fn check(args: &PassphraseCheck, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
@@ -47,7 +57,7 @@ pub fn check(args: &PassphraseCheck, place: &Place, terminal: &Terminal) -> Resu
     let (acceptable, score) = (problem.is_none(), judgement.score);
     if terminal.is_json() {
         let problem = problem.map(|Report { id, message, hint, .. }| Problem { id, message, hint });
-        terminal.object(&Verdict { schema: SCHEMA, acceptable, score, problem, warnings })?;
+        terminal.object(&Told::Verdict(Verdict { schema: SCHEMA, acceptable, score, problem, warnings }))?;
     } else if let Some(Report { message, hint, .. }) = problem {
         terminal.error(&message, &hint);
     } else {
@@ -85,7 +95,7 @@ fn judged(given: &SecretBytes, args: &PassphraseCheck, place: &Place) -> (Judgem
 pub fn suggest(terminal: &Terminal) -> Result<(), Stop> {
     let made = passphrase::suggest();
     match terminal.is_json() {
-        true => terminal.object(&Suggestion { schema: SCHEMA, passphrase: made.expose_str() }),
+        true => terminal.object(&Told::Suggestion(Suggestion { schema: SCHEMA, passphrase: made.expose_str() })),
         false => terminal.secret(&made),
     }
 }

@@ -1,5 +1,6 @@
 //! `strongroom verify`: a drill.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::backup::Preamble;
 use strongroom::ceremony::{Place, Verdict, Verify};
@@ -9,6 +10,24 @@ use crate::cli;
 use crate::report::Stop;
 use crate::secrets::{Asker, Given};
 use crate::terminal::Terminal;
+
+/// What a drill found: the last object of `verify --json`.
+#[derive(JsonSchema, Serialize)]
+pub struct Drill {
+    schema: &'static str,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// What a backup says of itself, before it is opened. Not authenticated: what counts is inside.
+#[derive(JsonSchema, Serialize)]
+pub struct Preface<'p> {
+    schema: &'static str,
+    /// For people.
+    lines: Vec<&'p str>,
+    /// The reminder of the passphrase, which anybody who finds the file can read.
+    hint: Option<&'p str>,
+}
 
 pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let verify = Verify::new(place, &args.file)?;
@@ -27,13 +46,7 @@ pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), 
     let passphrase = given.passphrase(terminal)?;
     let verdict = pins.settle(verify.execute(&passphrase, &pins, &mut |step| terminal.step(&step)))?;
     if terminal.is_json() {
-        #[derive(Serialize)]
-        struct Line {
-            schema: &'static str,
-            #[serde(flatten)]
-            verdict: Verdict,
-        }
-        return terminal.object(&Line { schema: "strongroom.verify/1", verdict });
+        return terminal.object(&Drill { schema: "strongroom.verify/1", verdict });
     }
     if let Some(because) = &verdict.unproved_because {
         terminal.warn(&format!("nothing was proved against a device: {because}"));
@@ -60,14 +73,8 @@ pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), 
 /// What a backup says of itself, before its passphrase is asked for.
 pub fn show(preamble: &Preamble, terminal: &Terminal) -> Result<(), Stop> {
     if terminal.is_json() {
-        #[derive(Serialize)]
-        struct Line<'p> {
-            schema: &'static str,
-            lines: Vec<&'p str>,
-            hint: Option<&'p str>,
-        }
         let lines = preamble.summary().collect();
-        return terminal.object(&Line { schema: "strongroom.preamble/1", lines, hint: preamble.hint() });
+        return terminal.object(&Preface { schema: "strongroom.preamble/1", lines, hint: preamble.hint() });
     }
     for line in preamble.summary() {
         terminal.say(line);

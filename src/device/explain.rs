@@ -4,10 +4,11 @@
 mod pkcs11;
 mod tpm;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One reading of a code. The same number may be one of a TPM, and one of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Meaning {
     pub source: Origin,
     pub value: u64,
@@ -21,7 +22,7 @@ pub struct Meaning {
 }
 
 /// Who answers with such codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The TPM itself, or a resource manager in its place (TPM 2.0 Part 2, section 6.6).

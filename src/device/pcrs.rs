@@ -3,10 +3,12 @@
 //! A TPM's PCRs hold digests of what the machine has booted (TPM 2.0 Part 1, section 17). What is written here is what
 //! people type, `7` or `sha256:7+14`, and what the ring records.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Registers that every PC has (TCG PC Client Platform TPM Profile, section 4.6).
@@ -135,6 +137,20 @@ impl FromStr for Pcrs {
 impl Serialize for Pcrs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Pcrs {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Pcrs".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^sha(256|384|512):[0-9]{1,2}(\+[0-9]{1,2})*$" })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use super::pkcs11::uri::Pkcs11Uri;
@@ -14,7 +15,7 @@ pub use super::pkcs11::uri::Pkcs11Uri;
 pub const DEFAULT_TCTI: &str = "device:/dev/tpmrm0";
 
 /// The kinds of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Tpm,

@@ -1,5 +1,6 @@
 //! The ring's devices as they answer now: is each there, is it the one, do its seals open, can its PIN still be tried.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Depth, Statement};
@@ -9,7 +10,7 @@ use crate::device::{Description, Fault, NoPin, Pcrs, Root, Tries};
 use crate::refusals::Refusals;
 use crate::ring::{DeviceRecord, Ring};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct DeviceStatus {
     pub id: String,
     pub uri: String,
@@ -27,7 +28,7 @@ pub struct DeviceStatus {
 }
 
 /// What is known of a generation's seal on a device.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct SealStatus {
     pub generation: u32,
     pub state: SealState,
@@ -36,7 +37,7 @@ pub struct SealStatus {
     pub because: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SealState {
     /// It opens, and gives the generation's id.

@@ -1,5 +1,6 @@
 //! What the log is worth, as far as it can be told without a PIN.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{DeviceStatus, Statement};
@@ -9,7 +10,7 @@ use crate::device::NoPin;
 use crate::store::Store;
 
 /// The log in `strongroom status --json`. Fields are only ever added.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct LogStatus {
     pub entries: u64,
     /// The last entry that the master secret vouches for.

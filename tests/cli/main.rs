@@ -33,6 +33,7 @@ mod prompts;
 mod quick;
 mod restores;
 mod rings;
+mod schemas;
 mod secrets;
 mod ssoconfig;
 mod targets;
