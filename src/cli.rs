@@ -23,7 +23,7 @@ Exit codes:
   8    the device won't: locked out, policy not met, not the device that made the seal; a person must act
   130  interrupted
 
-Documentation: README.md, docs/operations.md, docs/backup-format.md, docs/audit-log.md, docs/threat-model.md";
+Documentation: README.md, docs/operations.md, docs/automation.md, docs/backup-format.md, docs/audit-log.md, docs/threat-model.md";
 
 #[derive(Parser)]
 #[command(name = "strongroom", version, max_term_width = 100, after_long_help = EXIT_CODES)]

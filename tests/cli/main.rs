@@ -14,6 +14,7 @@ mod world;
 
 mod admin;
 mod audit;
+mod automation;
 mod bind;
 mod check;
 mod crew;

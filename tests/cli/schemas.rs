@@ -13,7 +13,7 @@ use crate::world::World;
 const ELSEWHERE: [&str; 3] = ["not-counted", "target-keeps-no-mode", "target-syncs-no-directory"];
 
 /// The schemas that the program has, by name.
-fn schemas(world: &World) -> BTreeMap<String, Value> {
+pub fn schemas(world: &World) -> BTreeMap<String, Value> {
     let listing = world.done("schema --json").json().pop().expect("a listing");
     let names =
         listing["names"].as_array().expect("names").iter().map(|name| name.as_str().expect("a name").to_owned());
@@ -38,7 +38,7 @@ fn named(object: &Value) -> String {
 }
 
 /// What is wrong with them.
-fn faults(schemas: &BTreeMap<String, Value>, objects: &[Value]) -> String {
+pub fn faults(schemas: &BTreeMap<String, Value>, objects: &[Value]) -> String {
     let objects: Vec<Value> = objects.iter().map(|object| json!([named(object), object])).collect();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/validate.py");
     // Debian's, which has Debian's jsonschema.
