@@ -95,7 +95,10 @@ impl BindPlan {
                 self.plan.wants_passphrase();
             }
             None => {
-                let pins = self.targets.iter().fold(PinsOf::none(&self.ring, looks), |pins, (id, _)| pins.of(id));
+                // What does not open any more comes out of another device.
+                let pins = self.targets.iter().fold(PinsOf::none(&self.ring, looks), |pins, (id, _)| {
+                    pins.of(id).of_any_perhaps(self.ring.usable(), Some(id))
+                });
                 self.plan.wants_pins(pins);
             }
         }

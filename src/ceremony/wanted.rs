@@ -62,10 +62,12 @@ impl<'r> PinsOf<'r> {
         for generation in generations {
             let holders = self.holders(generation, but);
             for record in &holders {
-                if !self.asks(record) {
+                if self.asks(record) {
+                    *self.wanted.entry(&record.id).or_default() |= holders.len() == 1;
+                } else if self.ring.bound(&record.id).is_none() {
+                    // It serves, and asks nobody. Whether what is bound to PCRs opens, nobody knows before it is tried.
                     break;
                 }
-                *self.wanted.entry(&record.id).or_default() |= holders.len() == 1;
             }
         }
         self

@@ -143,6 +143,18 @@ fn says_where_one_of_several_pins_will_do() {
     assert_eq!(wanted(&world, "verify payroll.backup"), ["passphrase"], "there is nobody to prove it against");
 }
 
+/// Whether a seal that is bound to PCRs opens, nobody knows before it is tried: another device may have to serve.
+#[test]
+fn says_whose_pin_may_be_asked_for_where_a_tpm_is_bound() {
+    let world = World::on_both();
+    assert_eq!(wanted(&world, "bind --pcrs 7"), ["pin hsm1?"]);
+    world.done("bind --yes --pcrs 7");
+    assert_eq!(wanted(&world, "bind"), ["pin hsm1?"]);
+    assert_eq!(wanted(&world, "unbind"), ["pin hsm1?"]);
+    assert_eq!(wanted(&world, "backup new.backup"), ["pin hsm1?", "passphrase!"]);
+    assert_eq!(wanted(&world, "bind --from payroll.backup"), ["passphrase"]);
+}
+
 /// What is listed is enough, in the order of the list, from one descriptor.
 #[test]
 fn what_is_listed_is_enough() {
