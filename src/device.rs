@@ -3,6 +3,7 @@
 //! [`Device`] is what a TPM 2.0 and a PKCS#11 token both do natively; everything else is plain code over it. Blobs are
 //! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist.
 
+mod child;
 mod counter;
 mod discover;
 mod error;
@@ -25,8 +26,9 @@ pub mod fuzzing {
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use child::Probe;
 pub use counter::Counter;
-pub use discover::{Candidate, Probe, Trouble, discover, probe_module};
+pub use discover::{Candidate, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
 pub use pcrs::{Bank, PcrChange, PcrState, Pcrs, PcrsError, usual_cause};
 pub use pkcs11::{TokenIdentity, WrappingKey};

@@ -5,36 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::child::{End, Probe};
 use super::pkcs11::{self, p11kit};
 use super::{Description, DeviceError, DeviceUri, Fault, Kind, NoPin, lock};
 
 /// How long a module may take to show its tokens.
 const DEADLINE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(5);
-/// How much a child may say, in bytes.
-const MOST_OUTPUT: u64 = 1 << 20;
 /// Where the TPM tools are told their TPM (tpm2-tools' common options).
 const TPM_TOOLS_TCTI: &str = "TPM2TOOLS_TCTI";
-
-/// The command that, with a module's name or path after its arguments, prints what [`probe_module`] gives as JSON.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
-}
 
 /// A device that may do: how to name it, and what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +44,8 @@ impl From<DeviceError> for Trouble {
     }
 }
 
-/// Looks for TPMs, then for tokens. Devices that can't do the job are among them, with what they lack.
+/// Looks for TPMs, then for tokens. Devices that can't do the job are among them, with what they lack. `probe` says what
+/// [`probe_module`] gives for a module's name or path.
 pub fn discover(probe: &Probe) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = tpms().into_iter().map(tpm).collect();
     let mut seen = BTreeSet::new();
@@ -137,55 +122,21 @@ fn in_child(probe: &Probe, module: &str, deadline: Duration) -> Vec<Candidate> {
 }
 
 fn output(probe: &Probe, module: &str, deadline: Duration) -> Result<Vec<Candidate>, String> {
-    let start = Instant::now();
-    let mut child = Command::new(&probe.program)
-        // The program may be there by another name, to which it listens otherwise.
-        .arg0("strongroom")
-        .args(&probe.args)
-        .arg(module)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("can't be looked at: {}: {error}", probe.program.display()))?;
-    let stdout = child.stdout.take().expect("the child's stdout is a pipe");
-    let (sender, said) = channel();
-    // Not joined: a grandchild that a module left behind may keep the pipe open for ever.
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        drop(stdout.take(MOST_OUTPUT).read_to_end(&mut text));
-        drop(sender.send(text));
-    });
-    let late = || format!("gave no answer within {} seconds", deadline.as_secs());
-    let Some(status) = wait(&mut child, deadline.saturating_sub(start.elapsed())) else { return Err(late()) };
-    if !status.success() {
-        return Err(format!("crashed when it was asked for its tokens ({status})"));
+    let mut text = Vec::new();
+    match probe.run(&[module], deadline, &mut |line| text.extend_from_slice(line)) {
+        End::Well => {}
+        End::Badly(status) => return Err(format!("crashed when it was asked for its tokens ({status})")),
+        End::Late => return Err(format!("gave no answer within {} seconds", deadline.as_secs())),
+        End::NotBegun(why) => return Err(format!("can't be looked at: {why}")),
     }
-    let text = said.recv_timeout(deadline.saturating_sub(start.elapsed()).max(PAUSE)).map_err(|error| match error {
-        RecvTimeoutError::Timeout => late(),
-        RecvTimeoutError::Disconnected => "said nothing".to_owned(),
-    })?;
     serde_json::from_slice(&text).map_err(|error| format!("gave an answer that can't be read: {error}"))
-}
-
-/// The child's status; none where it took too long: then it is killed.
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if start.elapsed() < patience => thread::sleep(PAUSE),
-            Ok(None) | Err(_) => {
-                drop(child.kill());
-                drop(child.wait());
-                return None;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::time::Instant;
+
     use super::*;
 
     fn shell(script: &str) -> Probe {
