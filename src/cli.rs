@@ -20,7 +20,8 @@ Exit codes:
   5    refused: not the administrator, not the master, would overwrite, last try, weak passphrase, answered no
   6    the ring or a backup is damaged, or the log was tampered with
   7    status --check found a warning
-  8    the device won't: locked out, policy not met, not the device that made the seal; a person must act
+  8    the device won't: locked out, policy not met, not the device that made the seal; or doctor
+       found trouble: a person must act
   130  interrupted
 
 Documentation: README.md, docs/operations.md, docs/automation.md, docs/backup-format.md, docs/audit-log.md, docs/threat-model.md";
@@ -76,6 +77,7 @@ pub enum Command {
     Audit(Audit),
     #[command(subcommand)]
     Passphrase(Passphrase),
+    Doctor(Doctor),
     Explain(Explain),
     /// Print the JSON Schema of what --json prints
     ///
@@ -100,6 +102,13 @@ pub enum Command {
     #[command(hide = true)]
     ProbeModule {
         module: OsString,
+    },
+    /// Look at one device from end to end, in a process that may crash
+    #[command(hide = true)]
+    CheckDevice {
+        uri: String,
+        /// What the ring pinned of it, as JSON
+        pinned: Option<String>,
     },
 }
 
@@ -542,6 +551,27 @@ pub struct PassphraseCheck {
     pub source: PassphraseSource,
 }
 
+/// Look at all that is between you and a working device, and say what is wrong and what to do
+///
+/// In order: a TPM's device node, resource manager, commands, storage root key and lockout; a token's module, version, flags,
+/// PIN state and mechanisms. Changes nothing, asks nothing, and burns no try. With a PIN from a flag, a token of the ring is
+/// put to its self-test as well. Exit code 8 where there is trouble.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom doctor                        the ring's devices; without a ring, all that are there
+  strongroom doctor tpm:
+  strongroom doctor 'pkcs11:token=payroll?module-path=/usr/lib/softhsm/libsofthsm2.so'
+  strongroom doctor --pin-file /run/keys/hsm1 hsm1
+  strongroom doctor --json | jq -r '.devices[].checks[] | select(.verdict == \"trouble\").text'")]
+pub struct Doctor {
+    /// Devices, by their URIs or by their names in the ring [default: the ring's, else all that can be found]
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<String>,
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
 /// Say what a device's code means, and what to do about it
 ///
 /// For codes of TPMs and of the software before them (TPM_RC, TSS2) and of PKCS#11 modules (CKR), from whichever program they
@@ -581,6 +611,8 @@ pub enum Shape {
     AuditVerify,
     /// `passphrase check` and `passphrase suggest`
     Passphrase,
+    /// `doctor`
+    Doctor,
     /// `explain`
     Explain,
     /// `schema` without a name

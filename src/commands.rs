@@ -6,6 +6,7 @@ mod bind;
 mod derive;
 mod device;
 mod devices;
+mod doctor;
 mod explain;
 mod generate;
 mod init;
@@ -63,11 +64,13 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Device(Device::Retry(args)) => devices::retry(&args, place, terminal),
         Command::Passphrase(Passphrase::Check(args)) => passphrase::check(&args, place, terminal),
         Command::Passphrase(Passphrase::Suggest) => passphrase::suggest(terminal),
+        Command::Doctor(args) => doctor::run(args, place, terminal),
         Command::Explain(args) => explain::run(&args, terminal),
         Command::Schema { name } => schema::run(name, terminal),
         Command::Completions { shell } => paper::completions(shell, terminal),
         Command::Man { directory } => paper::man(&directory),
         Command::ProbeModule { module } => device::probe(&module, terminal),
+        Command::CheckDevice { uri, pinned } => doctor::check(&uri, pinned.as_deref(), terminal),
     }
 }
 
@@ -118,11 +121,13 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Audit(Audit::Verify(_)) => return ("audit verify", None),
         Command::Passphrase(Passphrase::Check(_)) => return ("passphrase check", None),
         Command::Passphrase(Passphrase::Suggest) => return ("passphrase suggest", None),
+        Command::Doctor(_) => return ("doctor", None),
         Command::Explain(_) => return ("explain", None),
         Command::Schema { .. } => return ("schema", None),
         Command::Completions { .. } => return ("completions", None),
         Command::Man { .. } => return ("man", None),
         Command::ProbeModule { .. } => return ("probe-module", None),
+        Command::CheckDevice { .. } => return ("check-device", None),
     };
     (what.name(), (!is_idle(command)).then_some(what))
 }

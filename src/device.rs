@@ -1,8 +1,10 @@
 //! Devices: the one joint between Strongroom and hardware.
 //!
 //! [`Device`] is what a TPM 2.0 and a PKCS#11 token both do natively; everything else is plain code over it. Blobs are
-//! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist.
+//! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist, and
+//! [`checkup`] beside it, which looks at what `open` takes for granted.
 
+pub mod checkup;
 mod child;
 mod counter;
 mod discover;

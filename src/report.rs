@@ -103,6 +103,9 @@ pub enum Stop {
     /// The warnings have been printed.
     #[error("the check found something")]
     Warnings,
+    /// It has been printed.
+    #[error("a device is in trouble")]
+    Trouble,
     /// What is wrong with it has been printed.
     #[error("the passphrase would not be taken")]
     Unacceptable,
@@ -153,6 +156,11 @@ impl Report {
         Self::of(&anyhow::Error::from(Stop::from(error)))
     }
 
+    /// Of what stopped one part of a command, which says it among other things.
+    pub fn of_stop(stop: Stop) -> Self {
+        Self::of(&anyhow::Error::from(stop))
+    }
+
     /// Of whatever reached the edge.
     pub fn of(error: &anyhow::Error) -> Self {
         let (id, exit, hint) = match error.downcast_ref::<Stop>() {
@@ -183,7 +191,7 @@ pub fn tell(error: &anyhow::Error, terminal: &Terminal) -> u8 {
     let report = Report::of(error);
     let exit = report.exit;
     match error.downcast_ref::<Stop>() {
-        Some(Stop::Warnings | Stop::Unacceptable) => {}
+        Some(Stop::Warnings | Stop::Trouble | Stop::Unacceptable) => {}
         Some(Stop::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => {}
         _ if terminal.is_json() => {
             let _ = terminal.object(&Failure { error: report });

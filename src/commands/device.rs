@@ -13,7 +13,7 @@ use crate::report::Stop;
 use crate::terminal::Terminal;
 
 pub fn list(place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let found = found(terminal);
+    let found = found();
     // Who may not read the ring, or has none, sees the devices all the same.
     let ring = Store::open(&place.directory).and_then(|store| store.ring()).ok();
     if terminal.is_json() {
@@ -67,20 +67,26 @@ fn known_as<'r>(candidate: &Candidate, ring: &'r Ring) -> Option<&'r str> {
 }
 
 /// Every TPM and token that can be found; modules are looked at in processes of their own.
-pub fn found(terminal: &Terminal) -> Vec<Candidate> {
-    let Ok(program) = std::env::current_exe() else {
-        terminal.warn("can't find this program's own file: tokens are not looked for");
-        return Vec::new();
-    };
-    discover(&Probe { program, args: vec!["probe-module".into()] })
+pub fn found() -> Vec<Candidate> {
+    discover(&this_program("probe-module"))
+}
+
+/// This very program, whatever it is called and wherever it is, with a command that only its children are given.
+pub fn this_program(command: &str) -> Probe {
+    Probe { program: "/proc/self/exe".into(), args: vec![command.into(), "--".into()] }
 }
 
 /// The other end of [`found`]: one module, in this process, which ends when the one that asked has ended.
 pub fn probe(module: &OsStr, terminal: &Terminal) -> Result<(), Stop> {
-    let kill = rustix::process::Signal::KILL;
-    rustix::process::set_parent_process_death_signal(Some(kill)).map_err(|error| Stop::Output(error.into()))?;
+    end_with_parent()?;
     let found = probe_module(&module.to_string_lossy());
     terminal.object(&found)
+}
+
+/// Ends this process when the one that started it has ended.
+pub fn end_with_parent() -> Result<(), Stop> {
+    let kill = rustix::process::Signal::KILL;
+    rustix::process::set_parent_process_death_signal(Some(kill)).map_err(|error| Stop::Output(error.into()))
 }
 
 /// A candidate for people: what it is, then what it can do and what to know.

@@ -69,7 +69,7 @@ pub(super) fn choose_device(terminal: &Terminal) -> Result<DeviceUri, Stop> {
         return Err(Stop::NoTerminal { what: "the device", flag: "--device" });
     }
     terminal.show("Looking for TPMs and tokens ...")?;
-    let found: Vec<Candidate> = device::found(terminal);
+    let found: Vec<Candidate> = device::found();
     if found.is_empty() {
         return Err(Stop::NothingFound);
     }

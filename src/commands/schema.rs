@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use strongroom::ceremony::Plan;
 use strongroom::status::Status;
 
-use super::{audit, derive, device, explain, passphrase, verify};
+use super::{audit, derive, device, doctor, explain, passphrase, verify};
 use crate::cli::Shape;
 use crate::report::{Failure, Stop};
 use crate::terminal::{StepLine, Terminal};
@@ -50,6 +50,7 @@ fn of(shape: Shape) -> Schema {
         Shape::Audit => made::<audit::Shown<'_>>(),
         Shape::AuditVerify => made::<audit::Verdict<'_>>(),
         Shape::Passphrase => made::<passphrase::Told<'_>>(),
+        Shape::Doctor => made::<doctor::Findings>(),
         Shape::Explain => made::<explain::Explained>(),
         Shape::Schemas => made::<Listing>(),
         Shape::Error => made::<Failure>(),
@@ -89,6 +90,7 @@ fn named(mut schema: Schema, shape: Shape) -> Schema {
         | Shape::Audit
         | Shape::AuditVerify
         | Shape::Passphrase
+        | Shape::Doctor
         | Shape::Explain
         | Shape::Schemas => {
             let id = format!("strongroom.{}/1", called(shape));

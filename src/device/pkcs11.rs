@@ -20,6 +20,7 @@
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
 //! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
 
+mod checkup;
 pub mod codes;
 mod error;
 pub mod fuzzing;
@@ -40,6 +41,7 @@ use std::path::Path;
 use cryptoki::object::ObjectHandle;
 use serde::{Deserialize, Serialize};
 
+pub use checkup::{STEPS, checkup};
 use keys::Role;
 pub use keys::WrappingKey;
 use login::LoggedIn;
@@ -276,7 +278,7 @@ impl Token {
         let use_key = self.found_or_made(Role::Use, intent.use_key, is_making)?;
         let export_key = self.found_or_made(Role::Export, intent.export_key, is_making)?;
         let work = self.work.as_mut().expect("the keys were found in a session");
-        let locks_use = selftest::run(&work.session, &self.found, use_key, export_key)?;
+        let locks_use = selftest::run(&work.session, &self.found, use_key, export_key, &mut |_| {})?;
         (work.use_key, work.export_key) = (Some(use_key), Some(export_key));
         let root = Root::Pkcs11 {
             token: self.found.identity.clone(),

@@ -103,11 +103,19 @@ pub fn once<T: Send + 'static>(
     open: impl FnOnce(SentPins) -> Result<Box<dyn Device>, DeviceError> + Send + 'static,
     work: impl FnOnce(&mut dyn Device) -> Result<T, DeviceError> + Send + 'static,
 ) -> Result<T, DeviceError> {
+    apart(pins, move |pins| open(pins).and_then(|mut device| work(device.as_mut())))
+}
+
+/// Does `work` on a thread of its own, within one deadline.
+pub fn apart<T: Send + 'static>(
+    pins: &dyn PinSource,
+    work: impl FnOnce(SentPins) -> Result<T, DeviceError> + Send + 'static,
+) -> Result<T, DeviceError> {
     let (sender, news) = channel();
     let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
-    // The device is closed when the answer is there; the thread's own end is not waited for.
+    // What was opened is closed when the answer is there; the thread's own end is not waited for.
     start(move || {
-        let done = open(Box::new(asker)).and_then(|mut device| work(device.as_mut()));
+        let done = work(Box::new(asker));
         drop(sender.send(News::Done(done)));
     })?;
     hear(&news, pins, DEADLINE)?

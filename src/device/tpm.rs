@@ -21,6 +21,7 @@
 //! The secret is in host memory, locked, during `generate`, `export` and `import`, because the backup needs it, and
 //! while one out of a backup is proved.
 
+mod checkup;
 mod chip;
 pub mod codes;
 mod counter;
@@ -39,6 +40,7 @@ mod session;
 
 use tss_esapi::handles::KeyHandle;
 
+pub use self::checkup::{STEPS, SWITCH_ON, checkup};
 use self::chip::Chip;
 use self::error::Cure;
 use self::object::Object;

@@ -73,6 +73,7 @@ pub fn of(stop: &Stop) -> Verdict {
             "what stands before it holds; find out who could write it, and compare it with the journal: journalctl -t strongroom",
         ),
         Stop::Output(_) | Stop::Write { .. } => say("output", Exit::Failed, "nothing was changed in the ring"),
+        Stop::Trouble => say("trouble", Exit::Device, ""),
         Stop::Warnings => say("warnings", Exit::Warnings, ""),
         Stop::Unacceptable => say("passphrase", Exit::Refused, ""),
     }

@@ -105,6 +105,11 @@ impl<'t> Keyring<'t> {
         Ok(keyring)
     }
 
+    /// Whether a flag gave a PIN for a device.
+    pub fn was_given(&self, device: &str) -> bool {
+        self.pins.iter().any(|(id, pins)| id == device && pins.given.borrow().is_some())
+    }
+
     /// Makes a PIN known that was just chosen for a new seal.
     pub fn know(&self, device: &str, pin: &Pin) {
         if let Some((_, pins)) = self.pins.iter().find(|(id, _)| id == device) {

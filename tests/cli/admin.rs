@@ -7,7 +7,7 @@ use crate::snapshot::{self, Shot};
 use crate::world::{STRONGROOM, World};
 
 /// Runs as nobody. The program is opened here and executed through its descriptor, since nobody may not be able to walk to it.
-fn as_nobody(world: &World, line: &str) -> Shot {
+pub fn as_nobody(world: &World, line: &str) -> Shot {
     assert!(rustix::process::geteuid().is_root(), "run the tests as root: one takes on another user's id");
     world.chmod(".", 0o755);
     let program = fs::File::open(STRONGROOM).unwrap();

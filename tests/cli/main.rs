@@ -20,6 +20,7 @@ mod check;
 mod crew;
 mod custodians;
 mod devices;
+mod doctor;
 mod dry_runs;
 mod explain;
 mod files;

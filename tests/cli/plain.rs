@@ -13,6 +13,8 @@ const SHAPES: &[(&str, &str)] = &[
     ("xxxx-xxxx-xxxx-xxxx", "ID"),
     ("dddd-dd-ddTdd:dd:ddZ", "TIME"),
     ("firmware ~", "firmware VERSION"),
+    ("revision ~", "revision VERSION"),
+    ("SoftHSM), version ~", "SoftHSM), version VERSION"),
     ("serial xxxxxxxxxxxxxxxx", "serial SERIAL"),
     ("serial=xxxxxxxxxxxxxxxx", "serial=SERIAL"),
     ("slot ~", "slot SLOT"),

@@ -88,6 +88,8 @@ fn on_a_tpm(heard: &mut Heard) {
     heard.hear(&world, "schema");
     heard.hear(&world, "explain 0x921");
     heard.hear(&world, "explain 7");
+    heard.hear(&world, "doctor $TPM");
+    heard.hear(&world, "doctor tpm:device:/dev/tpmrm9");
     heard.hear(&world, "status");
     heard.hear(&world, "init --dry-run --device $TPM --with-pin new.backup");
     heard.hear(&world, "init --device $TPM --name payroll --passphrase-file pass payroll.backup");
@@ -123,6 +125,7 @@ fn on_a_tpm(heard: &mut Heard) {
 
 fn on_a_token(heard: &mut Heard) {
     let world = World::token();
+    heard.hear(&world, "doctor --pin-file pin");
     for line in ["status", "derive backups", "derive --pin-file pin backups", "audit verify --pin-file pin"] {
         heard.hear(&world, line);
     }

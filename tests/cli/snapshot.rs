@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// One run of a command.
+#[derive(Clone)]
 pub struct Shot {
     pub line: String,
     /// None where a signal ended it.

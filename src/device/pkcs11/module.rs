@@ -36,6 +36,11 @@ pub struct Module {
 }
 
 impl Module {
+    /// Loads the module at `path`, and calls nothing in it but what gives its functions.
+    pub fn load(path: &Path) -> Result<(), DeviceError> {
+        load(path).map(drop)
+    }
+
     /// Loads and initialises the module at `path`, unless that is done.
     pub fn open(path: &Path) -> Result<Self, DeviceError> {
         let library = load(path)?;

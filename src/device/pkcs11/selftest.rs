@@ -18,7 +18,8 @@ use crate::wrap::WrappedSecret;
 
 const MESSAGE: &[u8] = b"strongroom self-test";
 
-/// Runs it all. Gives whether the use key locks what it unwraps: where it does not, use implies export.
+/// Runs it all, and tells what was shown. Gives whether the use key locks what it unwraps: where it does not, use implies
+/// export.
 ///
 /// Errors with [`Fault::Missing`] where the token's CKM_AES_KEY_WRAP is not fit for the job.
 pub fn run(
@@ -26,14 +27,18 @@ pub fn run(
     token: &Found,
     use_key: ObjectHandle,
     export_key: ObjectHandle,
+    tell: &mut dyn FnMut(&'static str),
 ) -> Result<bool, DeviceError> {
     let test = Test { session, token, secret: MasterSecret::new(SecretBytes::random(KEY_BYTES)) };
-    let (use_blob, export_blob) = test.brings_in_and_out(use_key, export_key)?;
+    let (use_blob, export_blob) = test.brings_in_and_out(use_key, export_key, tell)?;
     test.unwraps_locked(use_key, &use_blob)?;
+    tell("the use key gives back what it wrapped, locked");
     let open = test.call("C_UnwrapKey by the export key", session.unwrap(export_key, &export_blob, &seal::open()))?;
     test.holds_the_secret(&open)?;
+    tell("the export key gives back what it wrapped");
     test.refuses_others(use_key, &use_blob, &export_blob)?;
     test.refuses_others(export_key, &export_blob, &use_blob)?;
+    tell("neither opens a blob that was changed, or the other's");
     test.locks(use_key, export_key, &use_blob)
 }
 
@@ -50,6 +55,7 @@ impl Test<'_> {
         &self,
         use_key: ObjectHandle,
         export_key: ObjectHandle,
+        tell: &mut dyn FnMut(&'static str),
     ) -> Result<(Vec<u8>, Vec<u8>), DeviceError> {
         let kek = Kek::random();
         let wrapped = WrappedSecret::wrap(&self.secret, &kek);
@@ -57,13 +63,16 @@ impl Test<'_> {
             let says_no = matches!(error.fault, Fault::Damaged(_) | Fault::Missing(_) | Fault::Failed(_));
             if says_no { self.unfit_as("it does not open what the host wrapped", error) } else { error }
         })?;
+        tell("it opens what the host wrapped (CKM_AES_KEY_WRAP)");
         self.holds_the_secret(&inside)?;
+        tell("a secret gives the same HMAC inside as outside (CKM_SHA256_HMAC)");
 
         let kek = self.call("C_CreateObject", seal::bring(self.session, &kek, seal::KekMay::Wrap))?;
         let out = self.call("C_WrapKey under a KEK", self.session.wrap(kek.handle(), inside.handle()))?;
         if out != wrapped.wrapped.0 {
             return Err(self.unfit("its wrap is not RFC 3394"));
         }
+        tell("it wraps as RFC 3394 says");
         Ok((
             self.call("C_WrapKey by the use key", self.session.wrap(use_key, inside.handle()))?,
             self.call("C_WrapKey by the export key", self.session.wrap(export_key, inside.handle()))?,

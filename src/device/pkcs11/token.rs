@@ -12,7 +12,7 @@ use super::{TokenIdentity, error};
 use crate::device::{Description, DeviceError, Fault, Kind, Root, Tries};
 
 /// The mechanisms that the main job needs, by the names and numbers of PKCS#11 3.1's header.
-const NEEDED: [(MechanismType, &str); 4] = [
+pub const NEEDED: [(MechanismType, &str); 4] = [
     (MechanismType::AES_KEY_WRAP, "CKM_AES_KEY_WRAP (0x2109)"),
     (MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN (0x1080)"),
     (MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN (0x350)"),
@@ -76,6 +76,19 @@ impl Found {
         self.info.protected_authentication_path()
     }
 
+    /// Whether somebody has set a user PIN.
+    pub fn has_user_pin(&self) -> bool {
+        self.info.user_pin_initialized()
+    }
+
+    pub fn is_write_protected(&self) -> bool {
+        self.info.write_protected()
+    }
+
+    pub fn firmware(&self) -> String {
+        self.info.firmware_version().to_string()
+    }
+
     /// The user PIN's retry counter, as far as flags tell it: some tokens set none of them, and lock all the same.
     pub fn tries(&self) -> Tries {
         let left = match (self.info.user_pin_locked(), self.info.user_pin_final_try()) {
@@ -101,7 +114,7 @@ impl Found {
             uri,
             manufacturer: self.identity.manufacturer.clone(),
             model: self.identity.model.clone(),
-            firmware: self.info.firmware_version().to_string(),
+            firmware: self.firmware(),
             label: Some(self.identity.label.clone()),
             serial: Some(self.identity.serial.clone()),
             root,
@@ -118,15 +131,20 @@ impl Found {
         let mut lacks = Vec::new();
         if !self.initialised() {
             lacks.push("an initialisation (the token is blank)".to_owned());
-        } else if self.wants_login() && !self.info.user_pin_initialized() {
+        } else if self.wants_login() && !self.has_user_pin() {
             lacks.push("a user PIN".to_owned());
         }
-        if new && self.info.write_protected() {
+        if new && self.is_write_protected() {
             lacks.push("room to write (CKF_WRITE_PROTECTED)".to_owned());
         }
-        let offered = self.mechanisms(module)?;
-        lacks.extend(NEEDED.iter().filter(|(kind, _)| !offered.contains(kind)).map(|(_, name)| (*name).to_owned()));
+        lacks.extend(self.lacked_mechanisms(module)?);
         Ok(lacks)
+    }
+
+    /// The mechanisms that the job needs and the token lacks.
+    pub fn lacked_mechanisms(&self, module: &Module) -> Result<Vec<String>, DeviceError> {
+        let offered = self.mechanisms(module)?;
+        Ok(NEEDED.iter().filter(|(kind, _)| !offered.contains(kind)).map(|(_, name)| (*name).to_owned()).collect())
     }
 
     /// The mechanisms that the token offers, of those that the crate knows.

@@ -10,7 +10,7 @@ use crate::device::uri::TpmUri;
 use crate::device::{Bank, Description, DeviceError, DeviceUri, Fault, Kind};
 
 /// Every command that some method of the device sends (TPM 2.0 Part 2, section 6.5.2).
-const COMMANDS: [(u32, &str); 13] = [
+pub const COMMANDS: [(u32, &str); 13] = [
     (0x120, "TPM2_EvictControl"),
     (0x131, "TPM2_CreatePrimary"),
     (0x14b, "TPM2_Duplicate"),
@@ -27,7 +27,7 @@ const COMMANDS: [(u32, &str); 13] = [
 ];
 
 /// Every algorithm that the job needs, whatever the storage root key is.
-const ALGORITHMS: [(AlgorithmIdentifier, &str); 5] = [
+pub const ALGORITHMS: [(AlgorithmIdentifier, &str); 5] = [
     (AlgorithmIdentifier::Hmac, "TPM_ALG_HMAC"),
     (AlgorithmIdentifier::Aes, "TPM_ALG_AES"),
     (AlgorithmIdentifier::KeyedHash, "TPM_ALG_KEYEDHASH"),
@@ -41,14 +41,7 @@ const PROPERTIES: u32 = 8;
 
 /// Describes the TPM behind `context`, which `uri` named.
 pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, DeviceError> {
-    let property = properties(context)?;
-    let vendor = [
-        PropertyTag::VendorString1,
-        PropertyTag::VendorString2,
-        PropertyTag::VendorString3,
-        PropertyTag::VendorString4,
-    ];
-    let [high, low] = [PropertyTag::FirmwareVersion1, PropertyTag::FirmwareVersion2].map(&property);
+    let Maker { manufacturer, model, firmware } = maker(context)?;
     let tries = lockout::read(context)?;
     let found = root::read(context)?;
     let mut lacks = lacks(context, found.as_ref().map(|found| &found.public))?;
@@ -58,9 +51,9 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
     Ok(Description {
         kind: Kind::Tpm,
         uri: DeviceUri::Tpm(uri.clone()).to_string(),
-        manufacturer: text(&[property(PropertyTag::Manufacturer)]),
-        model: text(&vendor.map(&property)),
-        firmware: format!("{}.{}.{}.{}", high >> 16, high & 0xffff, low >> 16, low & 0xffff),
+        manufacturer,
+        model,
+        firmware,
         label: None,
         serial: None,
         root: found.as_ref().map(|found| hex::encode(&found.name)),
@@ -73,14 +66,12 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
 }
 
 /// What binding a seal to PCRs takes beyond that.
-const FOR_PCRS: [u32; 2] = [0x17e, 0x17f];
+pub const FOR_PCRS: [(u32, &str); 2] = [(0x17e, "TPM2_PCR_Read"), (0x17f, "TPM2_PolicyPCR")];
 
 /// The banks that have PCRs, of those that seals can be bound to; none where the TPM lacks TPM2_PCR_Read or TPM2_PolicyPCR.
-fn pcr_banks(context: &mut Context) -> Result<Vec<String>, DeviceError> {
-    for command in FOR_PCRS {
-        if !has(context, CapabilityType::Command, command)? {
-            return Ok(Vec::new());
-        }
+pub fn pcr_banks(context: &mut Context) -> Result<Vec<String>, DeviceError> {
+    if !lacked_commands(context, &FOR_PCRS)?.is_empty() {
+        return Ok(Vec::new());
     }
     let assigned = match context.get_capability(CapabilityType::AssignedPcr, 0, u32::MAX) {
         Ok((CapabilityData::AssignedPcr(assigned), _)) => assigned,
@@ -108,12 +99,41 @@ pub fn can_do_the_job(context: &mut Context) -> Result<(), DeviceError> {
     }
 }
 
-fn properties(context: &mut Context) -> Result<impl Fn(PropertyTag) -> u32 + use<>, DeviceError> {
-    let (data, _) = context.get_capability(CapabilityType::TpmProperties, FIRST_PROPERTY, PROPERTIES).map_err(told)?;
+/// Who made it, by its own words.
+pub struct Maker {
+    pub manufacturer: String,
+    pub model: String,
+    pub firmware: String,
+}
+
+pub fn maker(context: &mut Context) -> Result<Maker, DeviceError> {
+    let property = properties(context, FIRST_PROPERTY, PROPERTIES)?;
+    let property = |tag| property(tag).unwrap_or(0);
+    let vendor = [
+        PropertyTag::VendorString1,
+        PropertyTag::VendorString2,
+        PropertyTag::VendorString3,
+        PropertyTag::VendorString4,
+    ];
+    let [high, low] = [PropertyTag::FirmwareVersion1, PropertyTag::FirmwareVersion2].map(property);
+    Ok(Maker {
+        manufacturer: text(&[property(PropertyTag::Manufacturer)]),
+        model: text(&vendor.map(property)),
+        firmware: format!("{}.{}.{}.{}", high >> 16, high & 0xffff, low >> 16, low & 0xffff),
+    })
+}
+
+/// So many of the TPM's properties from `first` on, those that it has.
+pub fn properties(
+    context: &mut Context,
+    first: u32,
+    count: u32,
+) -> Result<impl Fn(PropertyTag) -> Option<u32> + use<>, DeviceError> {
+    let (data, _) = context.get_capability(CapabilityType::TpmProperties, first, count).map_err(told)?;
     let CapabilityData::TpmProperties(properties) = data else {
-        return Err(Fault::Failed("the TPM answered another question than that for its maker".to_owned()).into());
+        return Err(Fault::Failed("the TPM answered another question than that for its properties".to_owned()).into());
     };
-    Ok(move |tag| properties.find(tag).map_or(0, |property| property.value()))
+    Ok(move |tag| properties.find(tag).map(|property| property.value()))
 }
 
 /// Four characters a word, padded with zero bytes or blanks; what can't be shown is left out.
@@ -125,16 +145,29 @@ fn text(words: &[u32]) -> String {
 
 /// What the job needs and this TPM does not have, by the standard's names.
 fn lacks(context: &mut Context, root: Option<&Public>) -> Result<Vec<String>, DeviceError> {
+    let mut lacks = lacked_commands(context, &COMMANDS)?;
+    lacks.extend(lacked_algorithms(context, root)?);
+    Ok(lacks)
+}
+
+/// Those of `commands` that the TPM lacks.
+pub fn lacked_commands(context: &mut Context, commands: &[(u32, &str)]) -> Result<Vec<String>, DeviceError> {
     let mut lacks = Vec::new();
-    for (code, name) in COMMANDS {
-        if !has(context, CapabilityType::Command, code)? {
+    for (code, name) in commands {
+        if !has(context, CapabilityType::Command, *code)? {
             lacks.push(format!("{name} ({code:#x})"));
         }
     }
+    Ok(lacks)
+}
+
+/// The algorithms that the job needs and the TPM lacks; `root` is its storage root key, if it has one.
+pub fn lacked_algorithms(context: &mut Context, root: Option<&Public>) -> Result<Vec<String>, DeviceError> {
     let root = match root {
         Some(Public::Rsa { .. }) => (AlgorithmIdentifier::Rsa, "TPM_ALG_RSA"),
         _ => (AlgorithmIdentifier::Ecc, "TPM_ALG_ECC"),
     };
+    let mut lacks = Vec::new();
     for (algorithm, name) in ALGORITHMS.into_iter().chain([root]) {
         let id = u16::from(algorithm);
         if !has(context, CapabilityType::Algorithms, u32::from(id))? {

@@ -132,6 +132,18 @@ pub fn make(context: &mut Context) -> Result<Found, DeviceError> {
     read(context)?.ok_or_else(|| Fault::Failed("the TPM did not keep its storage root key".to_owned()).into())
 }
 
+/// Whether it is the kind of key that [`make`] and systemd make.
+pub fn is_usual(public: &Public) -> Result<bool, DeviceError> {
+    let Public::Ecc { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. } = public else {
+        return Ok(false);
+    };
+    let Public::Ecc { name_hashing_algorithm: name, auth_policy: policy, parameters: usual, .. } = template()? else {
+        return Ok(false);
+    };
+    let is_same = u32::from(*object_attributes) == ATTRIBUTES && *name_hashing_algorithm == name;
+    Ok(is_same && *auth_policy == policy && *parameters == usual)
+}
+
 fn owner_meaning(answer: u32) -> Option<Fault> {
     let what = match answer {
         AUTH_FAIL | BAD_AUTH => "has a password",
