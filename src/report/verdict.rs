@@ -63,7 +63,7 @@ pub fn of(stop: &Stop) -> Verdict {
         Stop::NothingFound => say(
             "no-device",
             Exit::Usage,
-            "name it with --device; a TPM must be switched on in the firmware, a token needs its module in p11-kit",
+            "name it with --device; `strongroom doctor` says where they were looked for, and what to switch on or install",
         ),
         Stop::NoSuchChoice(_) => say("no-such-choice", Exit::Usage, "answer with a number of the list"),
         Stop::Moment(_) => say("time", Exit::Usage, "write 2026-11-25, or 2026-11-25T10:00:00Z"),
@@ -336,7 +336,7 @@ fn of_device(fault: &Fault) -> Verdict {
         Fault::Unreachable(_) => say(
             "device-unreachable",
             Exit::Unreachable,
-            "see that it is there and switched on; `strongroom device list` shows what answers",
+            "see that it is there and switched on; `strongroom doctor` says what is in the way",
         ),
         Fault::Busy(_) => {
             say("device-busy", Exit::Unreachable, "wait until the other program has ended, and run it again")
