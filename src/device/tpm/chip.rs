@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tss_esapi::Context;
 use tss_esapi::attributes::ObjectAttributesBuilder;
@@ -178,7 +178,11 @@ fn hmac(context: &mut Context, session: AuthSession, key: KeyHandle, message: &[
 /// Whether the system lets us at the device node, told more exactly than the TSS does.
 pub fn check_node(path: &str) -> Result<(), DeviceError> {
     match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(_) => Ok(()),
+        // The TPM library writes a command into whatever is there.
+        Ok(node) => match rustix::fs::fstat(&node) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice => Ok(()),
+            Ok(_) | Err(_) => Err(Fault::Unreachable(format!("{path} is no device")).into()),
+        },
         Err(Errno::ACCESS | Errno::PERM) => {
             Err(Fault::NoPermission { path: path.to_owned(), group: group_of(path) }.into())
         }
@@ -213,6 +217,17 @@ mod tests {
     fn a_node_that_is_not_there_is_unreachable() {
         let error = check_node("/dev/no-such-tpm").unwrap_err();
         assert!(matches!(error.fault, Fault::Unreachable(text) if text.contains("/dev/no-such-tpm")));
+    }
+
+    #[test]
+    fn a_file_that_is_no_device_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tpm");
+        std::fs::write(&path, "precious").unwrap();
+        let error = check_node(path.to_str().unwrap()).unwrap_err();
+        assert!(matches!(error.fault, Fault::Unreachable(text) if text.ends_with("is no device")));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert!(check_node("/dev/null").is_ok(), "a device may be there by any name");
     }
 
     #[test]
