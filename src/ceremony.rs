@@ -215,7 +215,7 @@ fn now() -> Timestamp {
 }
 
 /// An absolute path, as records keep it.
-fn absolute(path: &Path) -> String {
+pub(crate) fn absolute(path: &Path) -> String {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned());
     absolute.display().to_string()
 }

@@ -28,6 +28,8 @@ const SECRET_DAYS: i64 = 365;
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct Status {
     pub schema: &'static str,
+    /// Where the ring is: for a front end that watches it.
+    pub directory: String,
     pub system: System,
     pub role: Role,
     pub term: u64,
@@ -145,6 +147,7 @@ impl Status {
             .collect();
         Ok(Self {
             schema: "strongroom.status/1",
+            directory: crate::ceremony::absolute(&place.directory),
             system: ring.system,
             role: ring.role,
             term: ring.term,

@@ -82,6 +82,7 @@ fn status_as_json() {
     let status = &world.done("status --json").json()[0];
     assert_eq!(status["schema"], "strongroom.status/1");
     assert_eq!(status["system"]["name"], "payroll");
+    assert_eq!(status["directory"].as_str(), world.path("state").to_str(), "where a front end watches");
     assert_eq!(status["active"]["number"], 1);
     assert_eq!(status["devices"][0]["id"], "tpm1");
     assert_eq!(status["devices"][0]["reachable"], true);
