@@ -42,6 +42,8 @@ pub struct StepLine<'s> {
     step: &'s Step,
     /// For people.
     text: String,
+    /// Whether it is something that people should look at, rather than progress.
+    warning: bool,
 }
 
 /// How this run speaks.
@@ -151,7 +153,8 @@ impl Terminal {
         self.watch();
         self.rest();
         if self.json {
-            let _ = self.object(&StepLine { schema: "strongroom.step/1", step, text: step.to_string() });
+            let (text, warning) = (step.to_string(), step.is_warning());
+            let _ = self.object(&StepLine { schema: "strongroom.step/1", step, text, warning });
             return;
         }
         match step {
