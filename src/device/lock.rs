@@ -80,13 +80,19 @@ fn take(path: &Path) -> Result<OwnedFd, DeviceError> {
 /// directory first, after each start of the machine, would keep root from its devices.
 fn base(user: u32) -> &'static Path {
     let places: &[&str] = if user == 0 { &["/run", "/run/lock"] } else { &["/run/lock"] };
-    let takes_files = |place: &&Path| rustix::fs::access(*place, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    places.iter().map(Path::new).find(takes_files).unwrap_or(Path::new("/tmp"))
+    let takes_files = |place: &Path| rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    // A service may be let at the directory alone, and must meet there who is let at all.
+    let will_do = |place: &&Path| takes_files(&place.join(name(user))) || takes_files(place);
+    places.iter().map(Path::new).find(will_do).unwrap_or(Path::new("/tmp"))
+}
+
+fn name(user: u32) -> String {
+    format!("strongroom-{user}")
 }
 
 fn directory() -> Result<PathBuf, DeviceError> {
     let user = geteuid().as_raw();
-    let path = base(user).join(format!("strongroom-{user}"));
+    let path = base(user).join(name(user));
     let failed = |what: String| DeviceError::from(Fault::Failed(format!("{}: {what}", path.display())));
     match rustix::fs::mkdir(&path, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
