@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use strongroom::audit::What;
+use strongroom::ceremony::SealOptions;
 use strongroom::device::Pcrs;
 
 /// Exit codes, at the end of the help.
@@ -133,12 +134,8 @@ pub struct Init {
     /// The system's name [default: this host's]
     #[arg(long)]
     pub name: Option<String>,
-    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
-    #[arg(long, value_name = "PCRS")]
-    pub pcrs: Option<Pcrs>,
-    /// Guard the secret with a PIN of its own (TPM only)
-    #[arg(long)]
-    pub with_pin: bool,
+    #[command(flatten)]
+    pub seal: SealArgs,
     #[command(flatten)]
     pub new_pin: NewPin,
     #[command(flatten)]
@@ -254,12 +251,8 @@ pub struct Restore {
     /// A device of the ring that is not there and gets no seal, until `device repair`
     #[arg(long, value_name = "DEVICE", conflicts_with = "replace")]
     pub leave_behind: Vec<String>,
-    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
-    #[arg(long, value_name = "PCRS")]
-    pub pcrs: Option<Pcrs>,
-    /// Guard the restored secret with a PIN of its own (TPM only)
-    #[arg(long)]
-    pub with_pin: bool,
+    #[command(flatten)]
+    pub seal: SealArgs,
     #[command(flatten)]
     pub new_pin: NewPin,
     #[command(flatten)]
@@ -419,12 +412,8 @@ pub struct DeviceAdd {
     /// The device: `tpm:` or `tpm:TCTI`, or a PKCS#11 URI (RFC 7512)
     #[arg(value_name = "URI")]
     pub uri: String,
-    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
-    #[arg(long, value_name = "PCRS")]
-    pub pcrs: Option<Pcrs>,
-    /// Guard the secret on it with a PIN of its own (TPM only)
-    #[arg(long)]
-    pub with_pin: bool,
+    #[command(flatten)]
+    pub seal: SealArgs,
     #[command(flatten)]
     pub new_pin: NewPin,
     #[command(flatten)]
@@ -714,6 +703,23 @@ impl<T: FromStr> FromStr for OfDevice<T> {
             Some((name, what)) => Ok(Self { device: Some(name.to_owned()), what: what.parse()? }),
             None => Ok(Self { device: None, what: text.parse()? }),
         }
+    }
+}
+
+/// What shall guard the seals on a device that is new here.
+#[derive(Args)]
+pub struct SealArgs {
+    /// Bind the seals to what these PCRs hold now, such as `7` or `sha256:7+14` (TPM only)
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<Pcrs>,
+    /// Guard the secret with a PIN of its own (TPM only)
+    #[arg(long)]
+    pub with_pin: bool,
+}
+
+impl From<SealArgs> for SealOptions {
+    fn from(SealArgs { pcrs, with_pin }: SealArgs) -> Self {
+        Self { with_pin, pcrs }
     }
 }
 

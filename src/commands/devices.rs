@@ -11,7 +11,8 @@ use crate::terminal::Terminal;
 
 pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let uri = args.uri.parse::<DeviceUri>()?;
-    let plan = DeviceAddPlan::new(place, &uri, &SealOptions { with_pin: args.with_pin, pcrs: args.pcrs })?;
+    let options = SealOptions::from(args.seal);
+    let plan = DeviceAddPlan::new(place, &uri, &options)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }
@@ -24,7 +25,7 @@ pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), St
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;
     }
-    let new_pin = if args.with_pin { Some(given.new_pin(terminal)?) } else { None };
+    let new_pin = if options.with_pin { Some(given.new_pin(terminal)?) } else { None };
     if let Some(pin) = &new_pin {
         pins.know(&id, pin);
     }

@@ -19,7 +19,7 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
         true => secrets::hint(&args.passphrase).map(|_| Given::default())?,
     };
 
-    let mut with_pin = args.with_pin;
+    let mut options = SealOptions::from(args.seal);
     let (uri, name) = match asked {
         Some(uri) => (uri, args.name.unwrap_or_else(|| place.host.clone())),
         None => {
@@ -28,14 +28,13 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
                 Some(name) => name,
                 None => choose_name(place, terminal)?,
             };
-            if !with_pin && uri.kind() == Kind::Tpm {
-                with_pin =
+            if !options.with_pin && uri.kind() == Kind::Tpm {
+                options.with_pin =
                     is_yes(&terminal.ask("Guard the secret with a PIN as well? [y/N] ", "the answer", "--with-pin")?);
             }
             (uri, name)
         }
     };
-    let options = SealOptions { with_pin, pcrs: args.pcrs };
     let plan = InitPlan::new(place, &name, &uri, &options, &args.file, work_factor)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
@@ -44,7 +43,7 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     terminal.plan(&plan.plan)?;
 
     let (passphrase, hint) = given.new_passphrase(&[&name, &place.host], terminal)?;
-    let new_pin = if with_pin { Some(given.new_pin(terminal)?) } else { None };
+    let new_pin = if options.with_pin { Some(given.new_pin(terminal)?) } else { None };
     if let Some(pin) = &new_pin {
         pins.know(&plan.device().0, pin);
     }

@@ -1,6 +1,6 @@
 //! `strongroom restore`: the same secret onto this server's device.
 
-use strongroom::ceremony::{Error, Place, Restore, RestoreOptions, SealOptions};
+use strongroom::ceremony::{Error, Place, Restore, RestoreOptions};
 
 use super::{init, verify};
 use crate::cli;
@@ -14,7 +14,7 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
         member: args.member,
         replace: args.replace,
         activate: args.activate,
-        seal: SealOptions { with_pin: args.with_pin, pcrs: args.pcrs },
+        seal: args.seal.into(),
         leave: args.leave_behind,
     };
     let restore = match Restore::new(place, &args.file, options.clone()) {
