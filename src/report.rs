@@ -11,7 +11,7 @@ use serde::Serialize;
 use strongroom::ceremony;
 use strongroom::derive::InputError;
 use strongroom::device::explain::UnknownCode;
-use strongroom::device::{DeviceCode, UriError};
+use strongroom::device::{DeviceCode, PcrsError, UriError};
 use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
 
@@ -92,6 +92,8 @@ pub enum Stop {
     NothingFound,
     #[error("there is no device number {0}")]
     NoSuchChoice(String),
+    #[error(transparent)]
+    NoSuchPcrs(PcrsError),
     #[error("{0} is neither a day nor a moment")]
     Moment(String),
     #[error("from line {line} on, the log can't be trusted: {why}")]

@@ -28,9 +28,8 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
                 Some(name) => name,
                 None => choose_name(place, terminal)?,
             };
-            if !options.with_pin && uri.kind() == Kind::Tpm {
-                options.with_pin =
-                    is_yes(&terminal.ask("Guard the secret with a PIN as well? [y/N] ", "the answer", "--with-pin")?);
+            if uri.kind() == Kind::Tpm {
+                choose_guards(&mut options, terminal)?;
             }
             (uri, name)
         }
@@ -97,6 +96,26 @@ fn choose_name(place: &Place, terminal: &Terminal) -> Result<String, Stop> {
     let answer = terminal.ask(&format!("Name of the system [{}]: ", place.host), "the name", "--name")?;
     let answer = answer.trim();
     Ok(if answer.is_empty() { place.host.clone() } else { answer.to_owned() })
+}
+
+/// What a TPM can guard the secret with beyond itself, as far as no flag has said it. By default nothing: a server that stands
+/// alone shall start alone, and start after an update.
+fn choose_guards(options: &mut SealOptions, terminal: &Terminal) -> Result<(), Stop> {
+    if !options.with_pin {
+        options.with_pin =
+            is_yes(&terminal.ask("Guard the secret with a PIN as well? [y/N] ", "the answer", "--with-pin")?);
+    }
+    if options.pcrs.is_none() {
+        terminal.show(
+            "Bound to PCRs, the secret opens only while the machine starts as it did today; `7` is Secure Boot.",
+        )?;
+        let answer = terminal.ask("Bind it to PCRs? [none] ", "the answer", "--pcrs")?;
+        options.pcrs = match answer.trim() {
+            "" | "none" => None,
+            pcrs => Some(pcrs.parse().map_err(Stop::NoSuchPcrs)?),
+        };
+    }
+    Ok(())
 }
 
 fn is_yes(answer: &str) -> bool {

@@ -66,6 +66,9 @@ pub fn of(stop: &Stop) -> Verdict {
             "name it with --device; `strongroom doctor` says where they were looked for, and what to switch on or install",
         ),
         Stop::NoSuchChoice(_) => say("no-such-choice", Exit::Usage, "answer with a number of the list"),
+        Stop::NoSuchPcrs(_) => {
+            say("pcrs", Exit::Usage, "answer with numbers from 0 to 23, `7` or `7+14`, or with nothing")
+        }
         Stop::Moment(_) => say("time", Exit::Usage, "write 2026-11-25, or 2026-11-25T10:00:00Z"),
         Stop::Tampered { .. } => say(
             "audit-tampered",

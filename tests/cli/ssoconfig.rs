@@ -77,6 +77,7 @@ fn generate_back_up_and_restore_by_heart() {
     choose(&mut pty, "swtpm");
     answer(&mut pty, "Name of the system [", "payroll");
     answer(&mut pty, "Guard the secret with a PIN as well? [y/N] ", "");
+    answer(&mut pty, "Bind it to PCRs? [none] ", "");
     answer_new(&mut pty, PASSPHRASE, "sheet 7");
     let text = done(&world, &mut pty);
     assert!(text.contains("is made inside tpm1 and becomes active"), "{text}");

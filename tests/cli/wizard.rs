@@ -47,6 +47,7 @@ fn on_a_tpm_from_start_to_end() {
     answer(&mut pty, "] ", &number.to_string());
     answer(&mut pty, "Name of the system [", "payroll");
     answer(&mut pty, "Guard the secret with a PIN as well? [y/N] ", "y");
+    answer(&mut pty, "Bind it to PCRs? [none] ", "7+23");
     answer_hidden(&mut pty, NEW_PASSPHRASE, "");
     let passphrase = made_passphrase(&mut pty);
     assert!(!pty.echo_is_on());
@@ -65,6 +66,8 @@ fn on_a_tpm_from_start_to_end() {
     world.file("made", &passphrase);
     world.file("pin", "8642-seal\n");
     world.done("verify --passphrase-file made --pin-file pin payroll.backup");
+    let status: serde_json::Value = serde_json::from_slice(&world.done("status --json").raw).unwrap();
+    assert_eq!(status["devices"][0]["bound"], "sha256:7+23");
     assert!(world.read("payroll.backup").contains("# password hint: sheet 7\n"));
 }
 
@@ -127,12 +130,26 @@ fn an_answer_that_is_not_on_the_list() {
 }
 
 #[test]
+fn pcrs_that_there_are_not() {
+    let world = with_both();
+    let end = world.unchanged(|| {
+        let (mut pty, number, _) = start(&world, "init --with-pin --name payroll payroll.backup", "swtpm");
+        answer(&mut pty, "] ", &number.to_string());
+        answer(&mut pty, "Bind it to PCRs? [none] ", "7,14");
+        pty.finish()
+    });
+    assert_eq!(end.status.code(), Some(2));
+    snapshot::check_text("wizard-no-such-pcrs", &String::from_utf8_lossy(&end.stderr));
+}
+
+#[test]
 fn a_made_passphrase_must_be_typed_back() {
     let world = with_both();
     let end = world.unchanged(|| {
         let (mut pty, number, _) = start(&world, "init --name payroll payroll.backup", "swtpm");
         answer(&mut pty, "] ", &number.to_string());
         answer(&mut pty, "Guard the secret with a PIN as well? [y/N] ", "");
+        answer(&mut pty, "Bind it to PCRs? [none] ", "");
         for _ in 0..3 {
             answer_hidden(&mut pty, NEW_PASSPHRASE, "");
             answer_hidden(&mut pty, "Now type it: ", "something else altogether");
@@ -146,14 +163,15 @@ fn a_made_passphrase_must_be_typed_back() {
 #[test]
 fn interrupted_at_its_questions() {
     let world = with_both();
-    for steps in 0..3 {
+    for steps in 0..4 {
         let end = world.unchanged(|| {
             let (mut pty, number, _) = start(&world, "init payroll.backup", "swtpm");
-            let questions = [("] ", number.to_string()), ("Name of the system [", String::new())];
-            for (prompt, text) in &questions[..steps.min(2)] {
+            let number = number.to_string();
+            let questions = [("] ", number.as_str()), ("Name of the system [", ""), ("as well? [y/N] ", "")];
+            for (prompt, text) in &questions[..steps] {
                 answer(&mut pty, prompt, text);
             }
-            pty.expect(["] ", "Name of the system [", "as well? [y/N] "][steps], SOON);
+            pty.expect(["] ", "Name of the system [", "as well? [y/N] ", "PCRs? [none] "][steps], SOON);
             pty.interrupt();
             let end = pty.finish();
             assert!(pty.is_sane());
