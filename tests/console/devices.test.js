@@ -75,12 +75,18 @@ describe("devices", () => {
     }
   });
 
-  test("a TPM whose PCRs have changed is seen", async () => {
+  test("a TPM is bound to PCRs, a change of them is seen, and mended out of a backup", async () => {
     const server = await Server.fresh();
     try {
-      const words = ["--name", "payroll", "--passphrase-file", "pass", server.path("usb/1.backup")];
-      await server.tool(["init", "--device", server.tpm, "--pcrs", "16", ...words]);
       const page = await browser.open(await server.cockpit());
+      await page.getByRole("button", { name: "Set up" }).click();
+      await dialog(page).getByRole("radio", { name: /^TPM/ }).check();
+      await fill(page, "Bind to PCRs", "16");
+      await fill(page, "Backup file, on the server", server.path("usb/1.backup"));
+      await press(page, "Continue");
+      await fillPassphrase(page, PASSPHRASE);
+      await press(page, "Set up");
+      await finished(page);
       await page.getByText("Bound to PCRs sha256:16.").waitFor();
       await page.getByText("Serves generation 1.").waitFor();
       // PCR 16 is for debugging: anybody may extend it.
@@ -88,7 +94,26 @@ describe("devices", () => {
       execFileSync("tpm2_pcrextend", [`16:sha256=${"11".repeat(32)}`], { env });
       await page.reload();
       await page.getByText("DOES NOT OPEN, its PCRs have changed: generation 1.").waitFor();
+      await page.getByText("seals don't open").waitFor();
       await page.getByText("PCR 16").first().waitFor();
+      await browser.picture(page, "pcrs-1280-light");
+
+      await page.getByRole("button", { name: "Bind tpm1", exact: true }).click();
+      assert.equal(await dialog(page).getByLabel("Bind to PCRs").inputValue(), "sha256:16");
+      await dialog(page).getByText("Its seals don't open any more").click();
+      await fill(page, "Backup file, on the server", server.path("usb/1.backup"));
+      await browser.accessible(page, "binding");
+      await press(page, "Continue");
+      await fill(page, "Passphrase of the backup", PASSPHRASE);
+      await press(page, "Bind");
+      await finished(page);
+      await page.getByText("Serves generation 1.").waitFor();
+
+      await page.getByRole("button", { name: "Unbind tpm1", exact: true }).click();
+      await press(page, "Unbind");
+      await finished(page);
+      await page.getByText("Bound to PCRs").waitFor({ state: "detached" });
+      assert.equal((await server.status()).devices[0].bound, null);
     } finally {
       await server.end();
     }

@@ -3,7 +3,7 @@
 // `words` begin the command line, and `last` ends it; `fields(changed)` makes the form's fields; `act` is what its button says.
 // `opensFirst`: the plan is inside a backup, so that the passphrase is asked for before it. `danger`: it takes something away.
 
-import { device, flag, folded, path, text } from "./fields.js";
+import { device, flag, folded, path, pcrs, text } from "./fields.js";
 
 const TARGET = "It must not exist yet. Best is a disk that does not stay in this server.";
 
@@ -99,5 +99,26 @@ export const remove = (id) => ({
   danger: true,
   words: ["device", "remove"],
   last: [id],
+  fields: () => [],
+});
+
+export const bind = ({ id, bound }) => ({
+  title: `Bind ${id} to PCRs`,
+  act: "Bind",
+  words: ["bind", "--device", id],
+  fields: () => [
+    pcrs(bound ?? ""),
+    folded("Its seals don't open any more", [
+      text("--from", "Backup file, on the server", {
+        note: "The secret comes out of it. Left empty, it comes out of the seals, or out of another device.",
+      }),
+    ]),
+  ],
+});
+
+export const unbind = ({ id }) => ({
+  title: `Unbind ${id}`,
+  act: "Unbind",
+  words: ["unbind", "--device", id],
   fields: () => [],
 });

@@ -35,6 +35,9 @@ export function deviceList(devices, asked, acts) {
       h(
         "div",
         { class: "row-acts" },
+        // Only a TPM has PCRs; one that is away may be bound again when it is back.
+        device.uri.startsWith("tpm:") && small("Bind", () => acts.bind(device)),
+        device.bound && small("Unbind", () => acts.unbind(device)),
         small("Repair", () => acts.repair(device.id)),
         small("Remove", () => acts.remove(device.id)),
       ),
@@ -46,6 +49,9 @@ export function deviceList(devices, asked, acts) {
 function deviceState(device, asked) {
   if (!asked) return label("asking ...");
   if (!device.reachable) return label(device.state, "red");
+  if (device.seals.some(({ state }) => state === "pcrs-changed" || state === "failed")) {
+    return label("seals don't open", "red");
+  }
   return label(device.state, device.state.startsWith("ready") ? "green" : "orange");
 }
 

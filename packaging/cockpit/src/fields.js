@@ -58,6 +58,14 @@ export function flag(words, label) {
   return { element, input, words: () => (input.checked ? words : []), isFilled: () => true };
 }
 
+/** Which PCRs a TPM's seals are bound to. */
+export function pcrs(value = "") {
+  return text("--pcrs", "Bind to PCRs", {
+    value,
+    note: "Such as 7, which is Secure Boot's, or 7+14. What is bound opens only while the machine starts as it does now.",
+  });
+}
+
 export function checkbox(label) {
   const id = freshId("check");
   const input = h("input", { id, type: "checkbox", class: "pf-v6-c-check__input" });
@@ -86,7 +94,7 @@ export function folded(summary, fields) {
 }
 
 /**
- * A choice among the TPMs and tokens of the server, with a PIN for the secret where it is a TPM. `flag` names the device on the
+ * A choice among the TPMs and tokens of the server, with a PIN and PCRs for the secret where it is a TPM. `flag` names the device on the
  * command line; none: it goes last. `own`: text for "those of the ring". `fresh`: only devices that the ring does not have.
  */
 export function device({ flag: name, own, fresh = false, changed }) {
@@ -103,6 +111,8 @@ export function device({ flag: name, own, fresh = false, changed }) {
     input: () => changed(),
   });
   const guard = checkbox("Guard the secret with a PIN of its own");
+  const bound = pcrs();
+  const guards = h("div", { class: "dialog-stack" }, guard.element, bound.element);
   const kinds = new Map();
   const chosen = () => list.querySelector("input:checked")?.value;
   const picked = () => (chosen() === "other" ? uri.value.trim() : chosen());
@@ -110,10 +120,10 @@ export function device({ flag: name, own, fresh = false, changed }) {
   const choose = () => {
     uri.hidden = chosen() !== "other";
     uri.parentElement.hidden = uri.hidden;
-    guard.element.hidden = !isTpm();
+    guards.hidden = !isTpm();
     changed();
   };
-  guard.element.hidden = true;
+  guards.hidden = true;
   guard.input.addEventListener("change", () => changed());
   const option = (value, title, { lines = [], checked = false, disabled = false } = {}) => {
     const id = freshId("option");
@@ -172,11 +182,12 @@ export function device({ flag: name, own, fresh = false, changed }) {
       { class: "pf-v6-c-form__group" },
       h("legend", { class: "pf-v6-c-form__label-text" }, "Device"),
       list,
-      guard.element,
+      guards,
     ),
     words: () => [
       ...(name && picked() ? [`${name}=${picked()}`] : []),
       ...(isTpm() && guard.input.checked ? ["--with-pin"] : []),
+      ...(isTpm() ? bound.words() : []),
     ],
     last: () => (name ? [] : [picked()]),
     // Those of the ring need no list of what else is there: it may still be looked for.

@@ -27,7 +27,7 @@ class Page {
     this.busy = false;
     this.overview = new Overview({
       ...Object.fromEntries(
-        ["backup", "verify", "add", "repair", "remove"].map((name) => [name, (of) => this.begin(ceremonies[name](of))]),
+        ["backup", "verify", "add", "repair", "remove", "bind", "unbind"].map((name) => [name, (of) => this.begin(ceremonies[name](of))]),
       ),
       generate: () => this.begin(ceremonies.generate(this.devices() ?? [])),
       log: () => this.tabs.show("log"),
