@@ -22,6 +22,15 @@ const PIN: &str = "2468-bench";
 const LABEL: &str = "backups/db1";
 const WITH_NEW_PIN: &[&str] = &["--with-pin", "--new-pin-file", "pin"];
 
+/// What can guard a seal on a TPM: the flags of `init`, and the fewest commands that a derive can do with over ESYS and without
+/// a resource manager: ReadPublic, StartAuthSession, what the policy takes, Load, HMAC, and two flushes.
+const GUARDS: [(&str, &[&str], usize); 4] = [
+    ("nothing", &[], 6),
+    ("a PIN", WITH_NEW_PIN, 6),
+    ("PCRs", &["--pcrs", "7"], 7),
+    ("PCRs and a PIN", &["--pcrs", "7", "--with-pin", "--new-pin-file", "pin"], 8),
+];
+
 /// A line of the table.
 struct Row {
     what: String,
@@ -71,9 +80,13 @@ fn ms(time: Duration) -> String {
 fn main() -> ExitCode {
     let start = Instant::now();
     let mut rows = Vec::new();
-    for (name, part) in
-        [("TPM", on_a_tpm as fn(&mut Vec<Row>)), ("HSM", on_an_hsm), ("generate", generate), ("start", starting)]
-    {
+    for (name, part) in [
+        ("TPM", on_a_tpm as fn(&mut Vec<Row>)),
+        ("guards", by_guard),
+        ("HSM", on_an_hsm),
+        ("generate", generate),
+        ("start", starting),
+    ] {
         eprintln!("measuring: {name}");
         part(&mut rows);
     }
@@ -240,11 +253,20 @@ fn on_a_tpm(rows: &mut Vec<Row>) {
     let others = Others::prepare(&swtpm, &server);
     let [ours, tools] = medians(15, [&mut || derive(&server, &pin), &mut || others.load_and_hmac()], || swtpm.flush());
     rows.push(Row::against("derive with a PIN, TPM / tpm2_load + tpm2_hmac", ours, tools, faster));
-    let proxy = Proxy::start(&swtpm);
-    let tapped = founded(proxy.uri(), WITH_NEW_PIN);
-    proxy.forget();
-    derive(&tapped, &pin);
-    rows.push(Row::count("  TPM commands", proxy.commands().len(), None, 7));
+}
+
+/// The commands of a cold `derive`, next to the fewest, for everything that can guard a seal. One more is allowed: a PIN has the
+/// lockout counter read before it is sent.
+fn by_guard(rows: &mut Vec<Row>) {
+    for (what, flags, fewest) in GUARDS {
+        let swtpm = Swtpm::start();
+        let proxy = Proxy::start(&swtpm);
+        let server = founded(proxy.uri(), flags);
+        proxy.forget();
+        derive(&server, if flags.contains(&"--with-pin") { &["--pin-file", "pin"] } else { &[] });
+        let what = format!("derive, guarded by {what}: TPM commands / fewest");
+        rows.push(Row::count(&what, proxy.commands().len(), Some(fewest), fewest + 1));
+    }
 }
 
 /// A cold `derive` with SoftHSM, against an HMAC by pkcs11-tool with a key that lies on the token already.
