@@ -216,8 +216,15 @@ impl Intent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Root {
-    /// The storage root key: its persistent handle, its whole public area (TPM2B_PUBLIC), and the Name of it.
-    Tpm { handle: u32, public: Base64, name: Base64 },
+    /// The storage root key: its persistent handle, its whole public area (TPM2B_PUBLIC), and the Name of it. `endorsement` is
+    /// the Name of the TPM's endorsement key, where it could be had: it outlives what the rest does not.
+    Tpm {
+        handle: u32,
+        public: Base64,
+        name: Base64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endorsement: Option<Base64>,
+    },
     /// The token and the two wrapping keys on it, with their attributes as read back.
     Pkcs11 { token: TokenIdentity, use_key: WrappingKey, export_key: WrappingKey },
 }
@@ -233,6 +240,14 @@ impl Root {
                     && device.manufacturer == token.manufacturer
                     && device.model == token.model
             }
+        }
+    }
+
+    /// Whether it is the same device's. What only one of the two has is not compared.
+    pub fn is_same_tpm(&self, other: &Root) -> bool {
+        match (self, other) {
+            (Root::Tpm { public: one, .. }, Root::Tpm { public: other, .. }) => one == other,
+            (Root::Tpm { .. } | Root::Pkcs11 { .. }, _) => false,
         }
     }
 

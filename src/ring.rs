@@ -389,7 +389,7 @@ pub(crate) mod tests {
 
     /// A ring on one TPM, with no generation.
     pub fn founding() -> Ring {
-        let root = Root::Tpm { handle: 0x8100_0001, public: Base64(vec![1]), name: Base64(vec![2]) };
+        let root = Root::Tpm { handle: 0x8100_0001, public: Base64(vec![1]), name: Base64(vec![2]), endorsement: None };
         let device = DeviceRecord {
             id: "tpm1".to_owned(),
             uri: "tpm:".parse().unwrap(),

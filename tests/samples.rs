@@ -10,7 +10,7 @@ use strongroom::audit::verify::{Counted, Findings, Keys, Reading, State as Count
 use strongroom::backup::{self, Contents};
 use strongroom::bytes::{base64, hex};
 use strongroom::derive::{Label, Length, Source};
-use strongroom::device::{Guard, Kind};
+use strongroom::device::{Guard, Kind, Root};
 use strongroom::passphrase::normalized;
 use strongroom::refusals::Refusals;
 use strongroom::ring::{Anchor, Ring, Role, State};
@@ -210,6 +210,17 @@ fn the_ring_of_bound_seals_opens() {
     assert!(ring.has_own_pin("tpm2") && !ring.asks_for_pin("tpm1"));
     let guard = &ring.generations[1].seal_on("tpm2").unwrap().use_part.0.guard;
     assert!(guard.bound().is_some_and(|bound| bound.values == ["0".repeat(96)]), "{guard:?}");
+}
+
+/// The ones above were written before the endorsement key was pinned too.
+#[test]
+fn the_ring_with_an_endorsement_key_opens() {
+    let ring = ring("ring-v1-endorsement.json");
+    assert_eq!(generations(&ring), [is(1, "19e2", State::Active)]);
+    let Some(Root::Tpm { endorsement: Some(name), .. }) = ring.device("tpm1").unwrap().root() else {
+        panic!("it has one")
+    };
+    assert_eq!(serde_json::to_string(name).unwrap(), "\"AAth5/vR4RNgjBypvSzdZ8GCaMbnO/1tb33QhWdUp6w9Zw==\"");
 }
 
 /// What `device add` wrote before it made its wrapping keys, and was cut off.

@@ -167,6 +167,9 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::Busy(_)
         | Fault::TimedOut { .. }
         | Fault::NotThisDevice(_)
+        | Fault::Cleared(_)
+        | Fault::RootRemoved(_)
+        | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
         | Fault::PinSource(_)
@@ -191,6 +194,9 @@ fn is_of_the_device(fault: &Fault) -> bool {
         Fault::Unreachable(_)
         | Fault::Busy(_)
         | Fault::TimedOut { .. }
+        | Fault::Cleared(_)
+        | Fault::RootRemoved(_)
+        | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
         | Fault::PinSource(_)

@@ -5,7 +5,7 @@ use super::guards::{Guards, SealOptions};
 use super::init::{nothing_was_made, pinning};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
-use crate::device::{DeviceUri, Intent, Kind, Pcrs, PinSources, Root};
+use crate::device::{DeviceUri, Intent, Kind, Pcrs, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
 use crate::secret::Pin;
 use crate::store::{Locked, Store, StoreError};
@@ -141,7 +141,7 @@ impl DeviceAddPlan {
         let provisioned = Opened::recorded(&record, pins.of(&self.id)).and_then(|mut opened| {
             let root = opened.device.provision(intent).map_err(opened.failed())?;
             // The same device by another name: the storage root key is its own. (A token's keys are this record's alone.)
-            match ring.devices.iter().find(|other| matches!(root, Root::Tpm { .. }) && other.root() == Some(&root)) {
+            match ring.devices.iter().find(|other| other.root().is_some_and(|other| other.is_same_tpm(&root))) {
                 Some(known) => Err(Error::DeviceKnown { device: known.id.clone(), asked: self.uri.to_string() }),
                 None => Ok((opened, root)),
             }

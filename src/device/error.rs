@@ -26,9 +26,18 @@ pub enum Fault {
     /// No answer within the deadline.
     #[error("the device gave no answer within {seconds} seconds")]
     TimedOut { seconds: u64 },
-    /// Another TPM, a cleared TPM, another token, a wiped token: not what the ring pinned or sealed with.
+    /// Another TPM, another token, a wiped token: not what the ring pinned or sealed with.
     #[error("{0}")]
     NotThisDevice(String),
+    /// The TPM that made the seals, and can't open them any more: its owner's seed was replaced (TPM2_Clear).
+    #[error("{0}")]
+    Cleared(String),
+    /// The TPM that made the seals, without the storage root key that it could make again: somebody removed it.
+    #[error("{0}")]
+    RootRemoved(String),
+    /// The TPM's owner hierarchy is off until the next start (TPM2_HierarchyControl).
+    #[error("{0}")]
+    SwitchedOff(String),
     /// What should be a root of trust is not one: a storage root key or wrapping key that somebody else may know.
     #[error("{0}")]
     Untrusted(String),

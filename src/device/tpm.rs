@@ -8,7 +8,8 @@
 //!
 //! Every method goes through the same gates, in this order:
 //!
-//! 1. *Identity*: one TPM2_ReadPublic. Until the storage root key has the pinned Name, nothing else is sent.
+//! 1. *Identity*: one TPM2_ReadPublic. Until the storage root key has the pinned Name, nothing else is sent but questions why not
+//!    ([`lost`]).
 //! 2. *Counters*, where a PIN guards the part: one TPM2_GetCapability. Locked, or the last try: stop.
 //! 3. *PIN*: asked for once, and kept until the TPM refuses it.
 //! 4. *Session*: one for each connection, salted to the pinned key, hiding parameters both ways.
@@ -27,10 +28,12 @@ pub mod codes;
 mod counter;
 mod describe;
 mod duplicate;
+mod endorsement;
 mod error;
 pub mod fuzzing;
 mod leftovers;
 mod lockout;
+mod lost;
 mod object;
 mod pcrs;
 mod policy;
@@ -320,7 +323,7 @@ impl Device for Tpm {
                 None => root::make(context)?,
             };
             root::check(&found.public)?;
-            found.pin()
+            found.pin(endorsement::known(context)?)
         })?;
         Ok(self.root.insert(root).clone())
     }

@@ -352,6 +352,21 @@ fn of_device(fault: &Fault) -> Verdict {
             Exit::Device,
             "put back the device that made the seal, or restore a backup onto this one: `strongroom restore --replace FILE`",
         ),
+        Fault::Cleared(_) => say(
+            "tpm-cleared",
+            Exit::Device,
+            "restore a backup onto it: `strongroom restore --replace FILE`; where another device of the ring serves: `device remove`, then `device add`",
+        ),
+        Fault::RootRemoved(_) => say(
+            "root-removed",
+            Exit::Device,
+            "nothing is lost: the TPM makes the same key again; docs/operations.md, \"The storage root key was removed\", says how",
+        ),
+        Fault::SwitchedOff(_) => say(
+            "tpm-switched-off",
+            Exit::Device,
+            "the machine's next start switches it on; find out what switched it off (TPM2_HierarchyControl)",
+        ),
         Fault::Untrusted(_) => say(
             "device-untrusted",
             Exit::Device,

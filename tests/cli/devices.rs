@@ -55,6 +55,33 @@ fn a_tpm_that_was_cleared() {
 }
 
 #[test]
+fn a_tpm_that_is_another_one() {
+    let mut world = World::new();
+    let old = world.tpm.as_ref().unwrap().tcti();
+    let other = crate::common::swtpm::Swtpm::start();
+    world.edit_ring(|ring| ring.replace(&old, &other.tcti()));
+    world.tpm = Some(other);
+    world.refused("tpm-another", 8, "derive --generation 1 backups");
+}
+
+/// Nothing is lost: that it was cleared, and has to be restored, would be the wrong advice.
+#[test]
+fn a_tpm_whose_owner_hierarchy_is_off() {
+    let mut world = World::new();
+    world.tpm.as_ref().unwrap().tool_ok(&["tpm2_hierarchycontrol", "-C", "platform", "shEnable", "clear"]);
+    world.refused("tpm-switched-off", 8, "derive --generation 1 backups");
+    world.tpm.as_mut().unwrap().reboot();
+    world.done("derive --generation 1 backups");
+}
+
+#[test]
+fn a_tpm_without_its_storage_root_key() {
+    let world = World::new();
+    world.tpm.as_ref().unwrap().tool_ok(&["tpm2_evictcontrol", "-C", "o", "-c", "0x81000001"]);
+    world.refused("root-removed", 8, "derive --generation 1 backups");
+}
+
+#[test]
 fn no_token_matches() {
     let world = World::fresh_token();
     let module = world.hsm.as_ref().unwrap().module().display().to_string();

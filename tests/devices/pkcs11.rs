@@ -448,7 +448,8 @@ fn no_pin_goes_to_another_token() {
             let pins = right();
             let refused = fault(device::open(&hsm.uri().parse().unwrap(), Some(&root), &pins));
             assert!(matches!(&refused, Fault::NotThisDevice(what) if what.contains("0123456789abcdef")), "{refused}");
-            let tpm = Root::Tpm { handle: 0x8100_0001, public: Base64(vec![]), name: Base64(vec![]) };
+            let tpm =
+                Root::Tpm { handle: 0x8100_0001, public: Base64(vec![]), name: Base64(vec![]), endorsement: None };
             let refused = fault(device::open(&hsm.uri().parse().unwrap(), Some(&tpm), &pins));
             assert!(matches!(refused, Fault::NotThisDevice(_)), "{refused}");
             assert_eq!(pins.asked.get(), 0);

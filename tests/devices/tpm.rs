@@ -22,6 +22,7 @@ pub const GET_CAPABILITY: u32 = 0x17a;
 pub const LOAD: u32 = 0x157;
 pub const HMAC: u32 = 0x155;
 pub const FLUSH_CONTEXT: u32 = 0x165;
+pub const CREATE_PRIMARY: u32 = 0x131;
 
 /// A PIN source that counts how often it is asked.
 #[derive(Default)]
@@ -338,30 +339,56 @@ fn another_tpm_gets_no_session_and_no_pin() {
     let pins = Pins::with("1234");
     let proxy = Proxy::start(&other);
     let mut device = again(&proxy.uri(), &root, &pins);
-    let no_root = "this TPM has no storage root key at 0x81000001: it was cleared, or it is another TPM";
-    assert_eq!(fault(hmac(device.as_mut(), &seal.use_part)), Fault::NotThisDevice(no_root.to_owned()));
+    let another =
+        "this is another TPM: neither its storage root key nor its endorsement key is the one that the ring pinned";
+    assert_eq!(fault(hmac(device.as_mut(), &seal.use_part)), Fault::NotThisDevice(another.to_owned()));
     assert_eq!(code(device.provision(&Intent::random())), (0x18b, "TPM_RC_HANDLE".to_owned()));
     assert!(matches!(fault(device.generate(Protection::NONE, &[7; 32])), Fault::NotThisDevice(_)));
     drop(device);
-    assert!(proxy.commands().iter().all(|command| *command == READ_PUBLIC), "{:x?}", proxy.commands());
+    // Why it is not the one, and nothing else: no session, no blob.
+    let asked = proxy.commands();
+    let may_be = [READ_PUBLIC, GET_CAPABILITY, CREATE_PRIMARY, FLUSH_CONTEXT];
+    assert!(asked.iter().all(|command| may_be.contains(command)), "{asked:x?}");
 
     fresh(&other, &NoPin);
     let mut device = again(&proxy.uri(), &root, &pins);
-    let another = fault(hmac(device.as_mut(), &seal.use_part));
-    assert!(matches!(&another, Fault::NotThisDevice(text) if text.contains("not the one")), "{another}");
+    assert_eq!(fault(hmac(device.as_mut(), &seal.use_part)), Fault::NotThisDevice(another.to_owned()));
     assert_eq!(pins.asked.get(), 0);
+    assert_eq!(other.loaded(), Vec::<String>::new());
+}
+
+/// Without it, what was pinned before this version knew of endorsement keys, or on a TPM that gives none.
+#[test]
+fn without_an_endorsement_key_it_may_have_been_cleared() {
+    let (_one, root, seal) = with_seal(None);
+    let Root::Tpm { handle, public, name, endorsement: Some(_) } = root else { panic!("a TPM's root") };
+    let root = Root::Tpm { handle, public, name, endorsement: None };
+    let other = Swtpm::start();
+    let told = || fault(hmac(again(&other.uri(), &root, &NoPin).as_mut(), &seal.use_part));
+    let absent = "this TPM has no storage root key at 0x81000001: it was cleared, or it is another TPM";
+    assert_eq!(told(), Fault::NotThisDevice(absent.to_owned()));
+    fresh(&other, &NoPin);
+    assert!(matches!(told(), Fault::NotThisDevice(text) if text.ends_with("or it was cleared and set up again")));
 }
 
 #[test]
-fn a_cleared_tpm_is_another_one() {
+fn a_tpm_that_tells_no_endorsement_key_is_used_all_the_same() {
+    let swtpm = Swtpm::start();
+    swtpm.tool_ok(&["tpm2_changeauth", "-Q", "-c", "endorsement", "a-password"]);
+    let (mut device, root) = fresh(&swtpm, &NoPin);
+    suite::keeps_its_secret(device.as_mut());
+    assert!(matches!(root, Root::Tpm { endorsement: None, .. }));
+}
+
+#[test]
+fn a_cleared_tpm_is_told_from_another_one() {
     let (swtpm, root, seal) = with_seal(None);
     swtpm.clear();
-    let gone = fault(hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part));
-    assert!(matches!(&gone, Fault::NotThisDevice(text) if text.contains("was cleared")), "{gone}");
+    let told = || fault(hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part));
+    assert!(matches!(told(), Fault::Cleared(_)), "{}", told());
     let (_, new) = fresh(&swtpm, &NoPin);
-    assert_ne!(new, root);
-    let changed = fault(hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part));
-    assert!(matches!(&changed, Fault::NotThisDevice(text) if text.contains("cleared and set up again")), "{changed}");
+    assert!(!new.is_same_tpm(&root));
+    assert!(matches!(told(), Fault::Cleared(_)), "{}", told());
     let foreign = hmac(again(&swtpm.uri(), &new, &NoPin).as_mut(), &seal.use_part);
     assert_eq!(code(foreign), (0x1df, "TPM_RC_INTEGRITY".to_owned()));
 }
@@ -372,7 +399,8 @@ fn a_forged_public_area_with_the_right_name_is_noticed() {
     let forger = forge_read_public(&swtpm);
     let mut device = again(&format!("tpm:{}", forger.tcti()), &root, &NoPin);
     let forged = fault(hmac(device.as_mut(), &seal.use_part));
-    assert!(matches!(&forged, Fault::NotThisDevice(text) if text.contains("not the one")), "{forged}");
+    // The TPM itself gives the very key, so it is not the TPM that is another.
+    assert!(matches!(&forged, Fault::RootRemoved(text) if text.starts_with("another key")), "{forged}");
 }
 
 /// Changes a bit of the public area in each answer to TPM2_ReadPublic; the Name in it stays as it is.
@@ -458,10 +486,35 @@ fn a_tpm_that_is_off_is_unreachable() {
 fn the_pinned_root_is_what_the_tools_read() {
     let (swtpm, root, _) = with_seal(None);
     swtpm.tool_ok(&["tpm2_readpublic", "-c", "0x81000001", "-o", "public", "-n", "name"]);
-    let Root::Tpm { handle, public, name } = root else { panic!("a TPM's root") };
+    let Root::Tpm { handle, public, name, endorsement } = root else { panic!("a TPM's root") };
     assert_eq!(handle, 0x8100_0001);
     assert_eq!(std::fs::read(swtpm.work_dir().join("public")).unwrap(), public.0);
     assert_eq!(std::fs::read(swtpm.work_dir().join("name")).unwrap(), name.0);
+    swtpm.tool_ok(&["tpm2_createek", "-Q", "-G", "ecc", "-c", "ek.ctx"]);
+    swtpm.tool_ok(&["tpm2_readpublic", "-c", "ek.ctx", "-n", "ek.name"]);
+    assert_eq!(std::fs::read(swtpm.work_dir().join("ek.name")).unwrap(), endorsement.expect("swtpm has one").0);
+}
+
+#[test]
+fn a_root_that_was_removed_can_be_made_again() {
+    let (swtpm, root, seal) = with_seal(None);
+    let told = || fault(hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part));
+    swtpm.tool_ok(&["tpm2_evictcontrol", "-Q", "-C", "o", "-c", "0x81000001"]);
+    assert!(matches!(told(), Fault::RootRemoved(text) if text.contains("was removed")));
+    swtpm.tool_ok(&["tpm2_createprimary", "-Q", "-C", "o", "-G", "rsa", "-c", "other"]);
+    swtpm.tool_ok(&["tpm2_evictcontrol", "-Q", "-C", "o", "-c", "other", "0x81000001"]);
+    swtpm.flush();
+    assert!(matches!(told(), Fault::RootRemoved(text) if text.contains("another key")));
+}
+
+#[test]
+fn an_owner_hierarchy_that_is_off_is_not_a_cleared_tpm() {
+    let (mut swtpm, root, seal) = with_seal(None);
+    swtpm.tool_ok(&["tpm2_hierarchycontrol", "-C", "platform", "shEnable", "clear"]);
+    let told = fault(hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part));
+    assert!(matches!(told, Fault::SwitchedOff(_)), "{told}");
+    swtpm.power_cycle();
+    hmac(again(&swtpm.uri(), &root, &NoPin).as_mut(), &seal.use_part).expect("it is on again");
 }
 
 #[test]

@@ -54,6 +54,7 @@ followed! {
         the_passphrase_is_lost: "The passphrase is lost";
         the_pin_is_lost_or_locked: "The PIN is lost or locked";
         firmware_update: "Firmware update";
+        the_storage_root_key_was_removed: "The storage root key was removed";
         moving_to_an_hsm: "Moving to an HSM";
         two_custodians: "Two custodians";
         disks: "Disks";

@@ -17,7 +17,7 @@ pub fn id(seed: u8) -> GenerationId {
 }
 
 pub fn root() -> Root {
-    Root::Tpm { handle: 0x8100_0001, public: Base64(vec![1]), name: Base64(vec![2]) }
+    Root::Tpm { handle: 0x8100_0001, public: Base64(vec![1]), name: Base64(vec![2]), endorsement: None }
 }
 
 pub fn tpm(id: &str, anchor: Anchor) -> DeviceRecord {
@@ -112,8 +112,10 @@ fn device() -> impl Strategy<Value = DeviceRecord> {
     let intent = any::<([u8; 16], [u8; 16])>().prop_map(|(use_key, export_key)| {
         Anchor::Intended(Intent { use_key: Hex(use_key), export_key: Hex(export_key) })
     });
-    let root = (any::<u32>(), bytes(), bytes())
-        .prop_map(|(handle, public, name)| Anchor::Pinned(Root::Tpm { handle, public, name }));
+    let root =
+        (any::<u32>(), bytes(), bytes(), prop::option::of(bytes())).prop_map(|(handle, public, name, endorsement)| {
+            Anchor::Pinned(Root::Tpm { handle, public, name, endorsement })
+        });
     (0..3_u8, uri, prop_oneof![intent, root]).prop_map(|(name, uri, anchor)| DeviceRecord {
         id: format!("tpm{name}"),
         uri: uri.parse().expect("a URI"),

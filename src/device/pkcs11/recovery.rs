@@ -73,6 +73,9 @@ pub fn cure(error: &DeviceError) -> Cure {
         },
         Fault::TimedOut { .. }
         | Fault::NotThisDevice(_)
+        | Fault::Cleared(_)
+        | Fault::RootRemoved(_)
+        | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
         | Fault::PinSource(_)

@@ -1,4 +1,5 @@
-//! A TPM, looked at step by step: from the device node to the counters. Sends TPM2_GetCapability and TPM2_ReadPublic alone.
+//! A TPM, looked at step by step: from the device node to the counters. Sends TPM2_GetCapability and TPM2_ReadPublic; where the
+//! pinned storage root key is not there, what [`super::lost`] asks, too.
 
 use std::os::unix::fs::FileTypeExt;
 
@@ -36,9 +37,8 @@ const VARIABLES: u32 = 18;
 /// TPM_PT_FAMILY_INDICATOR, and the two after it: the level, and the specification's revision in hundredths.
 const FIRST_FIXED: u32 = 0x100;
 const FIXED: u32 = 3;
-/// TPMA_PERMANENT and TPMA_STARTUP_CLEAR (Part 2, sections 8.6 and 8.7).
+/// TPMA_PERMANENT, ownerAuthSet (Part 2, section 8.6).
 const OWNER_AUTH_SET: u32 = 1;
-const OWNER_ENABLED: u32 = 1 << 1;
 /// What the log's counter takes beyond the job.
 const FOR_COUNTERS: [(u32, &str); 5] = [
     (0x122, "TPM2_NV_UndefineSpace"),
@@ -53,6 +53,8 @@ pub const SWITCH_ON: &str = "switch the TPM on in the firmware's settings (fTPM,
      a virtual machine needs a virtual TPM";
 const ANOTHER: &str =
     "put back the TPM that made the seals, or restore a backup onto this one: `strongroom restore --replace FILE`";
+const CLEARED: &str = "restore a backup onto it: `strongroom restore --replace FILE`";
+const REMOVED: &str = "nothing is lost: have the TPM make it again, as docs/operations.md says";
 const UPDATE: &str = "see whether its maker has newer firmware, or use another device";
 
 /// All of it. Error: it could not be looked at to the end, which was told.
@@ -269,11 +271,11 @@ fn slots(context: &mut Context, state: &mut State<'_>, findings: &mut Findings<'
     let (objects, sessions) = (of(PropertyTag::HrTransientAvail), of(PropertyTag::HrLoadedAvail));
     let in_use = of(PropertyTag::HrLoaded);
     let text = format!("free: {objects} for objects, {sessions} for sessions ({in_use} in use)");
-    let owner = of(PropertyTag::Permanent) & OWNER_AUTH_SET != 0;
-    state.owner = match property(PropertyTag::StartupClear) {
-        Some(clear) if clear & OWNER_ENABLED == 0 => Owner::Disabled,
-        Some(_) | None if owner => Owner::Password,
-        Some(_) | None => Owner::Open,
+    let has_password = of(PropertyTag::Permanent) & OWNER_AUTH_SET != 0;
+    state.owner = match (describe::is_owner_off(context), has_password) {
+        (true, _) => Owner::Disabled,
+        (false, true) => Owner::Password,
+        (false, false) => Owner::Open,
     };
     let is_short = objects == 0 || sessions == 0;
     match (is_short, state.uri.is_resource_managed()) {
@@ -317,8 +319,13 @@ fn root_key(context: &mut Context, state: &mut State<'_>, findings: &mut Finding
             Ok(_) => {}
             Err(error) if cure(&error) == Cure::MakeRoom => return Err(error),
             Err(error) => {
-                let is_another = matches!(error.fault, Fault::NotThisDevice(_));
-                findings.failed(id, &error, is_another.then_some(ANOTHER));
+                let remedy = match error.fault {
+                    Fault::NotThisDevice(_) => Some(ANOTHER),
+                    Fault::Cleared(_) => Some(CLEARED),
+                    Fault::RootRemoved(_) => Some(REMOVED),
+                    _ => None,
+                };
+                findings.failed(id, &error, remedy);
                 return Ok(());
             }
         }

@@ -136,6 +136,15 @@ pub fn properties(
     Ok(move |tag| properties.find(tag).map(|property| property.value()))
 }
 
+/// Whether the owner hierarchy was switched off (TPMA_STARTUP_CLEAR, shEnable; TPM 2.0 Part 2, section 8.7), as far as the TPM
+/// tells.
+pub fn is_owner_off(context: &mut Context) -> bool {
+    const STARTUP_CLEAR: u32 = 0x201;
+    const OWNER_ENABLED: u32 = 1 << 1;
+    let told = properties(context, STARTUP_CLEAR, 1).ok();
+    told.and_then(|property| property(PropertyTag::StartupClear)).is_some_and(|state| state & OWNER_ENABLED == 0)
+}
+
 /// Four characters a word, padded with zero bytes or blanks; what can't be shown is left out.
 fn text(words: &[u32]) -> String {
     let bytes = words.iter().flat_map(|word| word.to_be_bytes());

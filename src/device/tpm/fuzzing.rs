@@ -21,7 +21,7 @@ pub fn part(blob: &[u8], guard: Guard) -> Option<Part> {
 pub fn storage_root(area: &[u8]) -> Option<Root> {
     let public = object::parse_public(area)?;
     root::check(&public).ok()?;
-    root::Found { public, name: object::name_of(area)? }.pin().ok()
+    root::Found { public, name: object::name_of(area)? }.pin(None).ok()
 }
 
 /// What TPM2_Duplicate gave, its inner wrapper off, for the key with this Name and public area.

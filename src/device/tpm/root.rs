@@ -6,11 +6,12 @@
 //!
 //! ESYS computes the Name of a persistent object from the public area that TPM2_ReadPublic gave, the same one that it
 //! encrypts salts to; it does not take the Name in that answer (`Esys_TR_GetName`; there is a test that changes the one
-//! and leaves the other). So one command and one comparison of Names on the host prove where the salt goes.
+//! and leaves the other). So one command and one comparison of Names on the host prove where the salt goes. Where it is not the
+//! one, [`super::lost`] finds out why.
 
 use tss_esapi::Context;
 use tss_esapi::attributes::ObjectAttributes;
-use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
+use tss_esapi::handles::{KeyHandle, PersistentTpmHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
 use tss_esapi::interface_types::ecc::EccCurve;
@@ -23,6 +24,7 @@ use tss_esapi::structures::{
 use tss_esapi::traits::Marshall;
 
 use super::error::{AUTH_FAIL, BAD_AUTH, HANDLE, answer, told, told_as};
+use super::lost::Lost;
 use super::object::{name_of, parse_public, sized_public, take_sized};
 use super::session::flushed;
 use crate::bytes::Base64;
@@ -45,16 +47,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// As a ring pins it.
-    pub fn pin(&self) -> Result<Root, DeviceError> {
+    /// As a ring pins it, with the Name of the TPM's endorsement key.
+    pub fn pin(&self, endorsement: Option<Vec<u8>>) -> Result<Root, DeviceError> {
         let public = Base64(sized_public(&self.public)?);
-        Ok(Root::Tpm { handle: ROOT_HANDLE, public, name: Base64(self.name.clone()) })
+        let endorsement = endorsement.map(Base64);
+        Ok(Root::Tpm { handle: ROOT_HANDLE, public, name: Base64(self.name.clone()), endorsement })
     }
 }
 
-/// Finds the very key that the ring pinned, in one TPM2_ReadPublic. Nothing else goes to the TPM before this.
+/// Finds the very key that the ring pinned, in one TPM2_ReadPublic. Nothing of ours goes to the TPM before this.
 pub fn find_pinned(context: &mut Context, root: &Root) -> Result<KeyHandle, DeviceError> {
-    let Root::Tpm { handle, public, name } = root else {
+    let Root::Tpm { handle, public, name, endorsement } = root else {
         return Err(Fault::Damaged("the ring pins a token where it names a TPM".to_owned()).into());
     };
     let damaged = || DeviceError::from(Fault::Damaged("the ring's storage root key is damaged".to_owned()));
@@ -65,22 +68,26 @@ pub fn find_pinned(context: &mut Context, root: &Root) -> Result<KeyHandle, Devi
     if name_of(area).as_ref() != Some(&name.0) {
         return Err(damaged());
     }
-    check(&parse_public(area).ok_or_else(damaged)?)?;
+    let public = parse_public(area).ok_or_else(damaged)?;
+    check(&public)?;
     let TpmHandle::Persistent(persistent) = TpmHandle::try_from(*handle).map_err(|_| damaged())? else {
         return Err(damaged());
     };
-    let absent = || format!("this TPM has no storage root key at {handle:#x}: it was cleared, or it is another TPM");
-    let found = context
-        .execute_without_session(|context| context.tr_from_tpm_public(persistent.into()))
-        .map_err(|error| told_as(error, |answer| (answer == HANDLE).then(|| Fault::NotThisDevice(absent()))))?;
-    if context.tr_get_name(found).map_err(told)?.value() != name.0 {
-        let what = format!(
-            "the storage root key at {handle:#x} is not the one that the ring pinned: this is another TPM, or it was \
-             cleared and set up again"
-        );
-        return Err(Fault::NotThisDevice(what).into());
-    }
-    Ok(found.into())
+    let found = context.execute_without_session(|context| context.tr_from_tpm_public(persistent.into())).map_err(told);
+    let (is_replaced, error) = match found {
+        Ok(found) if self::name(context, found.into())? == name.0 => return Ok(found.into()),
+        Ok(_) => (true, None),
+        Err(error) if answer(&error) == Some(HANDLE) => (false, Some(error)),
+        Err(error) => return Err(error),
+    };
+    let lost = Lost { handle: *handle, public: &public, name: &name.0, endorsement: endorsement.as_ref(), is_replaced };
+    let fault = lost.fault(context);
+    Err(DeviceError { fault, code: error.and_then(|error| error.code) })
+}
+
+/// The Name of a key, computed on the host.
+pub fn name(context: &mut Context, key: KeyHandle) -> Result<Vec<u8>, DeviceError> {
+    Ok(context.tr_get_name(key.into()).map_err(told)?.value().to_vec())
 }
 
 /// Reads the key at 0x81000001, if there is one.
@@ -118,18 +125,25 @@ pub fn check(public: &Public) -> Result<(), DeviceError> {
 /// leaves nothing behind and the next run makes the same key.
 pub fn make(context: &mut Context) -> Result<Found, DeviceError> {
     let persistent = Persistent::Persistent(persistent()?);
-    let public = template()?;
-    context.execute_with_session(Some(AuthSession::Password), |context| {
-        let made = context
-            .create_primary(Hierarchy::Owner, public, None, None, None, None)
-            .map_err(|error| told_as(error, owner_meaning))?;
-        let key = ObjectHandle::from(made.key_handle);
-        let mut kept = flushed(context, key, |context| {
-            context.evict_control(Provision::Owner, key, persistent).map_err(|error| told_as(error, owner_meaning))
-        })?;
-        context.tr_close(&mut kept).map_err(told)
+    let mut kept = with_made(context, |context, key| {
+        let keep = |context: &mut Context| context.evict_control(Provision::Owner, key.into(), persistent);
+        context.execute_with_session(Some(AuthSession::Password), keep).map_err(|error| told_as(error, owner_meaning))
     })?;
+    context.tr_close(&mut kept).map_err(told)?;
     read(context)?.ok_or_else(|| Fault::Failed("the TPM did not keep its storage root key".to_owned()).into())
+}
+
+/// Makes the storage root key for the moment of `work`.
+pub fn with_made<T>(
+    context: &mut Context,
+    work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, DeviceError>,
+) -> Result<T, DeviceError> {
+    let public = template()?;
+    let make = |context: &mut Context| context.create_primary(Hierarchy::Owner, public, None, None, None, None);
+    let made = context
+        .execute_with_session(Some(AuthSession::Password), make)
+        .map_err(|error| told_as(error, owner_meaning))?;
+    flushed(context, made.key_handle.into(), |context| work(context, made.key_handle))
 }
 
 /// Whether it is the kind of key that [`make`] and systemd make.
