@@ -16,7 +16,7 @@ pub use log::LogStatus;
 
 use crate::ceremony::{Error, Place, Statement};
 use crate::derive::GenerationId;
-use crate::ring::{Generation, Ring, Role, State, System};
+use crate::ring::{BackupRecord, Generation, Ring, Role, State, System};
 use crate::store::{Store, same_disk};
 
 /// A drill older than this is nagged about, in days.
@@ -95,22 +95,8 @@ impl Status {
         };
         let now = Timestamp::now();
         let mut warnings = Vec::new();
-        if founding.is_some() {
-            let text = match served {
-                true => "a restore was cut off; run it again, or leave it: the ring is whole".to_owned(),
-                false if ring.pending().is_some() => format!(
-                    "the set-up of system {} was cut off: `strongroom verify` its backup to finish it, or run it again",
-                    ring.system.name
-                ),
-                false => format!("the set-up of system {} was cut off: run it again", ring.system.name),
-            };
-            warnings.push(Statement { id: "unfinished", text });
-        } else if let Some(pending) = ring.pending() {
-            let text = format!(
-                "generation {} is pending: `strongroom verify` its backup to finish it; the next `strongroom generate` drops it",
-                pending.number
-            );
-            warnings.push(Statement { id: "pending", text });
+        if let Some(warning) = unfinished(&ring, founding.is_some(), served) {
+            warnings.push(warning);
         }
         let refusals = store.refusals()?;
         let look = |record| devices::look(record, &ring, depth, &refusals, &mut warnings);
@@ -134,17 +120,7 @@ impl Status {
             warnings.push(Statement { id: "old-secret", text });
         }
         let generations = ring.generations.iter().map(of_generation).collect();
-        let backups = ring
-            .backups
-            .iter()
-            .map(|backup| BackupStatus {
-                path: backup.path.clone(),
-                generations: backup.generations.clone(),
-                made: backup.made,
-                proved: backup.proved,
-                present: Path::new(&backup.path).exists(),
-            })
-            .collect();
+        let backups = ring.backups.iter().map(of_backup).collect();
         Ok(Self {
             schema: "strongroom.status/1",
             directory: crate::ceremony::absolute(&place.directory),
@@ -159,6 +135,43 @@ impl Status {
             log,
             warnings,
         })
+    }
+}
+
+/// What an earlier run has left, and how to go on. `is_founding`: a ring is being founded; `served`: another one is there that
+/// serves.
+fn unfinished(ring: &Ring, is_founding: bool, served: bool) -> Option<Statement> {
+    let (id, text) = match (is_founding, ring.pending()) {
+        (true, _) if served => {
+            ("unfinished", "a restore was cut off; run it again, or leave it: the ring is whole".to_owned())
+        }
+        (true, Some(_)) => (
+            "unfinished",
+            format!(
+                "the set-up of system {} was cut off: `strongroom verify` its backup to finish it, or run it again",
+                ring.system.name
+            ),
+        ),
+        (true, None) => ("unfinished", format!("the set-up of system {} was cut off: run it again", ring.system.name)),
+        (false, Some(pending)) => (
+            "pending",
+            format!(
+                "generation {} is pending: `strongroom verify` its backup to finish it; the next `strongroom generate` drops it",
+                pending.number
+            ),
+        ),
+        (false, None) => return None,
+    };
+    Some(Statement { id, text })
+}
+
+fn of_backup(backup: &BackupRecord) -> BackupStatus {
+    BackupStatus {
+        path: backup.path.clone(),
+        generations: backup.generations.clone(),
+        made: backup.made,
+        proved: backup.proved,
+        present: Path::new(&backup.path).exists(),
     }
 }
 

@@ -157,6 +157,12 @@ impl Store {
         }
     }
 
+    /// The ring that serves, if it is still the one that a plan was made with.
+    pub fn ring_of(&self, planned: &Ring) -> Result<Ring, StoreError> {
+        let ring = self.ring()?;
+        if ring.commit == planned.commit { Ok(ring) } else { Err(StoreError::Changed) }
+    }
+
     /// What a founding that was cut off left behind; none where that ring was completed after all.
     pub fn founding(&self) -> Result<Option<Ring>, StoreError> {
         let Some(founding) = self.parse(FOUNDING)? else { return Ok(None) };

@@ -15,7 +15,7 @@ use crate::derive::GenerationId;
 use crate::device::{Kind, Pcrs, PinSources};
 use crate::ring::{DeviceRecord, Generation, Ring};
 use crate::secret::{Passphrase, Pin};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::text::generations;
 
 /// What the seals of a device shall be bound to.
@@ -125,10 +125,7 @@ impl BindPlan {
     pub fn execute(self, answers: &BindAnswers, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
-        let mut ring = store.ring()?;
-        if ring.commit != self.ring.commit {
-            return Err(StoreError::Changed.into());
-        }
+        let mut ring = store.ring_of(&self.ring)?;
         let contents = self.contents(answers, tell)?;
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let mut crew = Crew::of(&ring, pins);

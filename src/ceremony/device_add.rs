@@ -8,7 +8,7 @@ use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, recor
 use crate::device::{DeviceUri, Intent, Kind, Pcrs, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
 use crate::secret::Pin;
-use crate::store::{Locked, Store, StoreError};
+use crate::store::{Locked, Store};
 use crate::text::generations;
 
 /// A device to be added.
@@ -90,10 +90,7 @@ impl DeviceAddPlan {
     pub fn execute(self, new_pin: Option<&Pin>, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
-        let mut ring = store.ring()?;
-        if ring.commit != self.ring.commit {
-            return Err(StoreError::Changed.into());
-        }
+        let mut ring = store.ring_of(&self.ring)?;
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let opened = self.pin_down(&mut ring, &locked, pins, tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);

@@ -5,7 +5,7 @@ use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, record};
 use crate::device::{Kind, PinSources};
 use crate::ring::{DeviceRecord, Ring};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::text::generations;
 
 /// A device to be removed.
@@ -87,10 +87,7 @@ impl DeviceRemovePlan {
     pub fn execute(self, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
-        let found = store.ring()?;
-        if found.commit != self.ring.commit {
-            return Err(StoreError::Changed.into());
-        }
+        let found = store.ring_of(&self.ring)?;
         record::begin(&self.place, &locked, Some(&found), tell)?;
         let id = self.record.id.as_str();
         let held = found.usable().any(|generation| generation.seal_on(id).is_some());

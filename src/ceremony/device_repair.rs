@@ -6,7 +6,7 @@ use super::{Error, Place, Plan, Step, Tell, record, sealing};
 use crate::derive::{GenerationId, Source};
 use crate::device::{Fault, PinSources};
 use crate::ring::{Generation, Ring};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::text::generations;
 
 /// A device to be repaired.
@@ -48,10 +48,7 @@ impl DeviceRepairPlan {
     pub fn execute(self, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Ring, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
-        let mut ring = store.ring()?;
-        if ring.commit != self.ring.commit {
-            return Err(StoreError::Changed.into());
-        }
+        let mut ring = store.ring_of(&self.ring)?;
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let id = self.id.as_str();
         let mut crew = Crew::of(&ring, pins);

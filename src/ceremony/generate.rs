@@ -11,7 +11,7 @@ use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, re
 use crate::device::{Key, Kind, Pcrs, PinSources};
 use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
 use crate::secret::Kek;
-use crate::store::{Locked, Store, StoreError};
+use crate::store::{Locked, Store};
 
 /// A generation to be made.
 pub struct GeneratePlan {
@@ -96,10 +96,7 @@ impl GeneratePlan {
     pub fn execute(self, answers: &Answers, pins: &dyn PinSources, tell: &mut Tell<'_>) -> Result<Generation, Error> {
         let store = Store::open(&self.place.directory)?;
         let locked = store.lock()?;
-        let mut ring = store.ring()?;
-        if ring.commit != self.ring.commit {
-            return Err(StoreError::Changed.into());
-        }
+        let mut ring = store.ring_of(&self.ring)?;
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         if let Some(number) = ring.drop_pending() {
             locked.commit(&mut ring)?;

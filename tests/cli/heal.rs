@@ -21,7 +21,8 @@ fn two_generations() -> (World, Vec<u8>) {
 
 fn damage(world: &World) {
     let text = world.read("state/ring.json");
-    world.file("state/ring.json", &text[..text.len() / 2]);
+    // At a place that does not depend on how long ports and keys are.
+    world.file("state/ring.json", &text[..text.find("\"generations\"").unwrap()]);
 }
 
 fn lose(world: &World) {
