@@ -426,6 +426,10 @@ fn of_device(fault: &Fault) -> Verdict {
         Fault::OtherSecret { .. } | Fault::Damaged(_) => {
             say("seal-damaged", Exit::Damaged, "restore a backup: `strongroom restore --replace FILE`")
         }
-        Fault::Failed(_) => say("device-failed", Exit::Failed, "the device's own code, where there is one, says more"),
+        Fault::Failed(_) => say(
+            "device-failed",
+            Exit::Failed,
+            "`strongroom explain CODE` says what the device's own code means; `strongroom doctor` looks for the cause",
+        ),
     }
 }

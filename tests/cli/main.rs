@@ -40,4 +40,5 @@ mod secrets;
 mod ssoconfig;
 mod targets;
 mod unfinished;
+mod verdicts;
 mod wizard;
