@@ -20,8 +20,9 @@ pub struct DeviceRemovePlan {
 }
 
 impl DeviceRemovePlan {
-    /// Looks whether the ring can do without the device, and says what can be erased and what can't.
-    pub fn new(place: &Place, id: &str) -> Result<Self, Error> {
+    /// Looks whether the ring can do without the device, and says what can be erased and what can't. `leaves_keys`: what a token
+    /// keeps for the ring is not destroyed, which would ask for its PIN.
+    pub fn new(place: &Place, id: &str, leaves_keys: bool) -> Result<Self, Error> {
         let store = Store::open(&place.directory)?;
         let ring = store.ring()?;
         let record = ring.device(id).cloned().ok_or_else(|| Error::NoSuchDevice(id.to_owned()))?;
@@ -45,7 +46,7 @@ impl DeviceRemovePlan {
         }
         let reached = look_at(&ring, &record);
         let looks = reached.as_ref().map_or_else(|_| Looks::default(), |found| Looks::at(id, found.clone()));
-        let destroys = record.uri.kind() == Kind::Pkcs11 && reached.is_ok();
+        let destroys = record.uri.kind() == Kind::Pkcs11 && reached.is_ok() && !leaves_keys;
         match (record.uri.kind(), reached) {
             (Kind::Tpm, _) if held.is_empty() => {}
             (Kind::Tpm, _) => {
@@ -54,6 +55,13 @@ impl DeviceRemovePlan {
                      `strongroom generate` ends that for what comes after"
                 );
                 plan.warning("seals-stay", text);
+            }
+            (Kind::Pkcs11, Ok(_)) if leaves_keys => {
+                let text = format!(
+                    "the ring's wrapping keys stay on {id}: who has its PIN and a copy of this server's old state can still \
+                     use them; `strongroom generate` ends that for what comes after"
+                );
+                plan.warning("keys-stay", text);
             }
             (Kind::Pkcs11, Ok(_)) => {
                 let text = format!("the ring's wrapping keys on {id} are destroyed: copies of its seals open no more");

@@ -48,12 +48,16 @@ pub struct DeviceAdd {
 /// Says what it can erase and what it can't: a token's wrapping keys are destroyed, a TPM can't revoke a copied seal.
 #[derive(Args)]
 #[command(after_long_help = "\
-Example:
-  strongroom device remove tpm1")]
+Examples:
+  strongroom device remove tpm1
+  strongroom device remove --leave-keys hsm1              its PIN is lost")]
 pub struct DeviceRemove {
     /// The device, by its name in the ring
     #[arg(value_name = "DEVICE")]
     pub id: String,
+    /// Leave the ring's wrapping keys on a token: destroying them takes its PIN
+    #[arg(long)]
+    pub leave_keys: bool,
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]

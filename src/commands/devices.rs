@@ -35,7 +35,7 @@ pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), St
 }
 
 pub fn remove(args: DeviceRemove, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let plan = DeviceRemovePlan::new(place, &args.id)?;
+    let plan = DeviceRemovePlan::new(place, &args.id, args.leave_keys)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }

@@ -474,3 +474,18 @@ fn what_is_not_in_the_log_is_in_the_journal() {
     assert!(heard.iter().all(|heard| field(heard, "STRONGROOM_USER") == "nobody"), "{heard:?}");
     assert_eq!(world.read("state/audit.log"), log);
 }
+
+/// Whoever became root by sudo or su is still who they were.
+#[test]
+fn who_logged_in_is_in_the_log() {
+    let world = World::new();
+    // As pam_loginuid leaves it; the kernel lets not every container write the real one. `daemon` is user 1 on every Debian.
+    let script = "echo 1 >loginuid && mount --bind loginuid /proc/$$/loginuid && exec \"$0\" \"$@\"";
+    let line = "backup --passphrase-file pass another.backup";
+    let shot = world.run_as(line, world.in_namespace("--mount", script, line));
+    assert_eq!(shot.code, Some(0), "{shot}");
+    let shown = world.done("audit show --json --what backup").json();
+    let (who, user) = (&shown[0]["entry"]["login"], &shown[0]["entry"]["user"]);
+    assert_eq!((who, user), (&"daemon".into(), &"root".into()), "{shown:?}");
+    world.done("audit verify");
+}

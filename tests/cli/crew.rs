@@ -198,6 +198,20 @@ fn a_wrong_pin_is_not_passed_over() {
     assert_eq!(shot.code, Some(4), "{shot}");
 }
 
+/// A token whose PIN is lost still answers, and would never be got rid of.
+#[test]
+fn a_token_whose_pin_is_lost_is_taken_out() {
+    let world = World::on_both();
+    let refused = world.unchanged(|| world.run("device remove --yes hsm1"));
+    assert_eq!(refused.code, Some(2), "{refused}");
+    let shots = [refused, world.done("device remove --yes --leave-keys hsm1")];
+    snapshot::check("remove-token-without-pin", &shots);
+    let args = ["--token-label", "payroll", "--login", "--pin", USER_PIN, "--list-objects", "--type", "secrkey"];
+    let listed = world.hsm.as_ref().unwrap().pkcs11_tool_ok(&args);
+    assert_eq!(listed.matches("Secret Key Object").count(), 2, "nothing was asked of it");
+    world.done("derive --generation 1 backups");
+}
+
 #[test]
 fn removing_a_token_destroys_its_wrapping_keys() {
     let world = World::on_both();
