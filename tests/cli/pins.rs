@@ -99,6 +99,51 @@ fn token_pin_wrong() {
     world.all_refused("token-pin-wrong", 4, &lines);
 }
 
+/// Kryoptic takes ten wrong PINs. It says when few tries are left, when one is left, and when none is.
+#[test]
+fn token_pin_up_to_the_last_try_and_beyond() {
+    let world = World::locking_token();
+    let step = |line: &str, code: i32| -> Shot {
+        let shot = world.run(line);
+        assert_eq!(shot.code, Some(code), "{shot}");
+        shot
+    };
+    let warning = "few PIN tries are left";
+    for number in 1..=6 {
+        step(&wrong(&world, number), 4);
+    }
+    assert!(!world.run("status --check").stdout.contains(warning));
+    step(&wrong(&world, 7), 4);
+    assert!(world.run("status --check").stdout.contains(warning));
+    step(&wrong(&world, 8), 4);
+    let (ninth, tenth) = (wrong(&world, 9), wrong(&world, 10));
+    let shots = [
+        step(&ninth, 4),
+        // With one try left nothing is sent, right or wrong: the tenth file is not even remembered as refused.
+        step(RIGHT, 5),
+        step(&tenth, 5),
+        // The token says of a wrong PIN that locks it only that it is locked.
+        step(&format!("{tenth} --use-last-try"), 8),
+        step(RIGHT, 8),
+        step(&format!("{RIGHT} --use-last-try"), 8),
+    ];
+    snapshot::check("token-pin-last-try", &shots);
+    let doctor = world.run("doctor");
+    assert!(doctor.stdout.contains("the user PIN is locked"), "{doctor}");
+}
+
+#[test]
+fn the_tokens_last_try_with_the_right_pin() {
+    let world = World::locking_token();
+    for number in 1..=9 {
+        assert_eq!(world.run(&wrong(&world, number)).code, Some(4));
+    }
+    assert_eq!(world.run(RIGHT).code, Some(5));
+    world.done(&format!("{RIGHT} --use-last-try"));
+    // That set the token's counter back.
+    world.done(RIGHT);
+}
+
 #[test]
 fn token_pin_missing() {
     let world = World::token();

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::common::child;
+use crate::common::kryoptic::{self, Kryoptic};
 use crate::common::pty::{Piped, Pty};
 use crate::common::softhsm::SoftHsm;
 use crate::common::swtpm::Swtpm;
@@ -28,6 +29,7 @@ pub struct World {
     // The devices end before their directory goes.
     pub tpm: Option<Swtpm>,
     pub hsm: Option<SoftHsm>,
+    pub kryoptic: Option<Kryoptic>,
     dir: TempDir,
 }
 
@@ -35,7 +37,7 @@ impl World {
     /// No device, no ring; the passphrase in `pass`.
     pub fn bare() -> World {
         let dir = tempfile::Builder::new().prefix("strongroom-cli-").tempdir().expect("a temporary directory");
-        let world = World { tpm: None, hsm: None, dir };
+        let world = World { tpm: None, hsm: None, kryoptic: None, dir };
         world.file("pass", format!("{PASSPHRASE}\n"));
         world
     }
@@ -73,6 +75,14 @@ impl World {
     pub fn token() -> World {
         let world = World::fresh_token();
         world.done("init --device $HSM --name payroll --pin-file pin --passphrase-file pass payroll.backup");
+        world
+    }
+
+    /// The same with a token that counts wrong PINs, and locks.
+    pub fn locking_token() -> World {
+        let world = World { kryoptic: Some(Kryoptic::new(&["payroll"])), ..World::bare() };
+        world.file("pin", format!("{}\n", crate::common::softhsm::USER_PIN));
+        world.done("init --device $KRYOPTIC --name payroll --pin-file pin --passphrase-file pass payroll.backup");
         world
     }
 
@@ -131,7 +141,7 @@ impl World {
         fs::rename(self.path(name), self.path("state")).expect("a directory of ours");
     }
 
-    /// The words of `line`, with `$TPM` and `$HSM` for the devices' URIs.
+    /// The words of `line`, with `$TPM`, `$HSM` and `$KRYOPTIC` for the devices' URIs.
     fn words(&self, line: &str) -> Vec<String> {
         let mut line = line.to_owned();
         if let Some(tpm) = &self.tpm {
@@ -139,6 +149,9 @@ impl World {
         }
         if let Some(hsm) = &self.hsm {
             line = line.replace("$HSM", &hsm.uri());
+        }
+        if let Some(kryoptic) = &self.kryoptic {
+            line = line.replace("$KRYOPTIC", &kryoptic.uri("payroll"));
         }
         snapshot::split(&line)
     }
@@ -173,6 +186,9 @@ impl World {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("STRONGROOM_DIR", self.path("state"));
         if let Some(hsm) = &self.hsm {
             command.env("SOFTHSM2_CONF", hsm.conf());
+        }
+        if let Some(kryoptic) = &self.kryoptic {
+            command.env(kryoptic::VARIABLE, kryoptic.conf());
         }
         command
     }
@@ -299,6 +315,9 @@ impl World {
             for module in [hsm.module().to_owned(), hsm.module().canonicalize().expect("a module that is there")] {
                 names.push((module.display().to_string(), "MODULE"));
             }
+        }
+        if let Some(kryoptic) = &self.kryoptic {
+            names.push((kryoptic.uri("payroll"), "$KRYOPTIC"));
         }
         Names(names)
     }

@@ -9,6 +9,7 @@
 pub mod child;
 pub mod faulty;
 pub mod isolate;
+pub mod kryoptic;
 pub mod meddler;
 pub mod outside;
 pub mod proxy;

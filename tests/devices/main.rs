@@ -5,6 +5,7 @@
 mod common;
 mod counter;
 mod crossing;
+mod kryoptic;
 mod pcrs;
 mod pkcs11;
 mod suite;

@@ -24,9 +24,9 @@ use crate::suite;
 const NO_QUALIFIER: [u8; 32] = [0; 32];
 
 /// A source with one PIN, which counts how often it is asked.
-struct OnePin {
+pub struct OnePin {
     pin: &'static str,
-    asked: Cell<usize>,
+    pub asked: Cell<usize>,
 }
 
 impl PinSource for OnePin {
@@ -41,19 +41,19 @@ impl PinSource for OnePin {
     }
 }
 
-fn pin(pin: &'static str) -> OnePin {
+pub fn pin(pin: &'static str) -> OnePin {
     OnePin { pin, asked: Cell::new(0) }
 }
 
-fn right() -> OnePin {
+pub fn right() -> OnePin {
     pin(USER_PIN)
 }
 
-fn open<'p>(uri: &str, pinned: Option<&Root>, pins: &'p dyn PinSource) -> Box<dyn Device + 'p> {
+pub fn open<'p>(uri: &str, pinned: Option<&Root>, pins: &'p dyn PinSource) -> Box<dyn Device + 'p> {
     device::open(&uri.parse().unwrap(), pinned, pins).unwrap_or_else(|error| panic!("{uri}: {error}"))
 }
 
-fn fault<T>(result: Result<T, DeviceError>) -> Fault {
+pub fn fault<T>(result: Result<T, DeviceError>) -> Fault {
     result.err().expect("it is refused").fault
 }
 
@@ -62,7 +62,7 @@ fn id(device: &mut dyn Device, seal: &Seal) -> GenerationId {
 }
 
 /// A token with a secret: what the ring would pin, and the seal.
-fn set_up(uri: &str) -> (Root, Seal) {
+pub fn set_up(uri: &str) -> (Root, Seal) {
     let pins = right();
     let mut device = open(uri, None, &pins);
     let root = device.provision(&Intent::random()).unwrap();
@@ -70,7 +70,7 @@ fn set_up(uri: &str) -> (Root, Seal) {
     (root, seal)
 }
 
-fn keys(root: &Root) -> (&WrappingKey, &WrappingKey) {
+pub fn keys(root: &Root) -> (&WrappingKey, &WrappingKey) {
     let Root::Pkcs11 { use_key, export_key, .. } = root else { panic!("{root:?}") };
     (use_key, export_key)
 }
@@ -142,6 +142,7 @@ fn on_two_tokens(test: &str, promise: fn(&mut dyn Device, &mut dyn Device)) {
     );
 }
 
+/// A test for each of the suite's promises, run by a function that takes the test's name and the promise.
 macro_rules! promises {
     ($run:ident: $($promise:ident),* $(,)?) => {
         $(#[test]
@@ -150,6 +151,7 @@ macro_rules! promises {
         })*
     };
 }
+pub(crate) use promises;
 
 promises! { on_a_token:
     describes_itself,

@@ -1,0 +1,53 @@
+//! Kryoptic: the suite, and what it does that SoftHSM does not. It answers otherwise where a blob does not open, and it locks PINs.
+
+use strongroom::device::{Device, Intent};
+
+use crate::common::isolate::this_test;
+use crate::common::kryoptic::{Kryoptic, in_own_process};
+use crate::pkcs11::{open, promises, right};
+use crate::suite;
+
+/// Runs a promise of the suite on a fresh token, provisioned.
+fn on_a_token(test: &str, promise: fn(&mut dyn Device)) {
+    in_own_process(
+        test,
+        || Kryoptic::new(&["payroll"]),
+        |kryoptic| {
+            let pins = right();
+            let mut device = open(&kryoptic.uri("payroll"), None, &pins);
+            device.provision(&Intent::random()).unwrap();
+            promise(&mut *device);
+            assert_eq!(pins.asked.get(), 1);
+        },
+    );
+}
+
+/// The same with two tokens of one module, both open.
+fn on_two_tokens(test: &str, promise: fn(&mut dyn Device, &mut dyn Device)) {
+    in_own_process(
+        test,
+        || Kryoptic::new(&["payroll", "second"]),
+        |kryoptic| {
+            let pins = right();
+            let [mut one, mut other] = ["payroll", "second"].map(|label| open(&kryoptic.uri(label), None, &pins));
+            one.provision(&Intent::random()).unwrap();
+            other.provision(&Intent::random()).unwrap();
+            promise(&mut *one, &mut *other);
+        },
+    );
+}
+
+promises! { on_a_token:
+    describes_itself,
+    gives_the_rfc_4231_vectors,
+    gives_the_rfc_5869_vectors,
+    takes_long_messages,
+    keeps_its_secret,
+    keeps_secrets_apart,
+    imports_what_it_exported,
+    refuses_to_export_a_use_part,
+    refuses_a_tampered_seal,
+    refuses_a_tampered_backup,
+    proves_what_it_loads,
+}
+promises! { on_two_tokens: move_between, refuses_anothers_seal }
