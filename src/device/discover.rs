@@ -49,10 +49,10 @@ impl From<DeviceError> for Trouble {
 pub fn discover(probe: &Probe) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = tpms().into_iter().map(tpm).collect();
     let mut seen = BTreeSet::new();
-    for (name, file) in p11kit::modules() {
-        // A configuration for a library that is not installed is no device; one library is asked once.
-        let Some(path) = p11kit::resolve(&file).and_then(|path| path.canonicalize().ok()) else { continue };
-        if seen.insert(path) {
+    for (name, p11kit::Configuration { module, init }) in p11kit::modules() {
+        // A configuration for a library that is not installed is no device; one library is asked once for what is the same.
+        let Some(path) = p11kit::resolve(&module).and_then(|path| path.canonicalize().ok()) else { continue };
+        if seen.insert((path, init)) {
             candidates.extend(in_child(probe, &name, DEADLINE));
         }
     }

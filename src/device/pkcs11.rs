@@ -99,7 +99,7 @@ struct Work {
 impl Token {
     /// Finds the token and compares it with what the ring pinned. No login: that waits until keys are needed.
     pub fn open(uri: &Pkcs11Uri, pinned: Option<Root>, pins: SentPins, lock: DeviceLock) -> Result<Self, DeviceError> {
-        let module = Module::open(&uri.module_path()?)?;
+        let module = Module::open(&uri.module()?)?;
         let mut recovery = Recovery::new();
         let found = loop {
             match token::find(&module, uri) {
@@ -404,11 +404,11 @@ pub type Described = (String, Result<Description, DeviceError>);
 /// Every token that the module shows, described without a login; those with no mechanisms at all (stores of
 /// certificates) are left out. `module` is the name of one of p11-kit's modules or a path.
 pub fn describe_all(module: &str) -> Result<Vec<Described>, DeviceError> {
-    let path = match module.starts_with('/') {
-        true => Path::new(module).to_owned(),
+    let library = match module.starts_with('/') {
+        true => Path::new(module).to_owned().into(),
         false => p11kit::module(module)?,
     };
-    let opened = Module::open(&path)?;
+    let opened = Module::open(&library)?;
     let mut tokens = token::all(&opened)?;
     tokens.retain(|found| !found.mechanisms(&opened).is_ok_and(|offered| offered.is_empty()));
     let describe = |found: &Found| {

@@ -5,6 +5,7 @@
 //! and owns what the test needs, the child has the environment from birth and runs the body. Under `cargo nextest` this works too.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::child;
@@ -31,12 +32,31 @@ pub fn is_child(test: &str) -> bool {
 /// Runs `body` in a process of its own. `test` is `this_test!()`; `prepare` runs in the parent, sets the child's environment,
 /// and returns what is to live as long as the child.
 pub fn run<T>(test: &str, prepare: impl FnOnce(&mut Command) -> T, body: impl FnOnce()) {
+    let start = || {
+        let mut command = Command::new(this_binary());
+        let alive = prepare(&mut command);
+        (command, alive)
+    };
+    start_or_be(test, start, body);
+}
+
+/// The same through another program, as `env` and `unshare` are: `start` gives it with its arguments, to which this test binary
+/// and its own are added.
+pub fn run_through<T>(test: &str, start: impl FnOnce() -> (Command, T), body: impl FnOnce()) {
+    let start = || {
+        let (mut command, alive) = start();
+        command.arg(this_binary());
+        (command, alive)
+    };
+    start_or_be(test, start, body);
+}
+
+fn start_or_be<T>(test: &str, start: impl FnOnce() -> (Command, T), body: impl FnOnce()) {
     if is_child(test) {
         return body();
     }
-    let mut command = Command::new(env::current_exe().expect("this test binary has a path"));
+    let (mut command, _alive) = start();
     command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(CHILD, test);
-    let _alive = prepare(&mut command);
     let output = child::tie_to_this_thread(&mut command).output().expect("this test binary can be run again");
 
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -47,4 +67,8 @@ pub fn run<T>(test: &str, prepare: impl FnOnce(&mut Command) -> T, body: impl Fn
         "{test}, in a process of its own, ended with {}\n--- its stdout\n{stdout}\n--- its stderr\n{stderr}",
         output.status
     );
+}
+
+fn this_binary() -> PathBuf {
+    env::current_exe().expect("this test binary has a path")
 }

@@ -14,6 +14,7 @@ pub mod meddler;
 pub mod outside;
 pub mod proxy;
 pub mod pty;
+pub mod rack;
 pub mod softhsm;
 pub mod swtpm;
 pub mod wait;

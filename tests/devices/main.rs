@@ -6,6 +6,7 @@ mod common;
 mod counter;
 mod crossing;
 mod kryoptic;
+mod nss;
 mod pcrs;
 mod pkcs11;
 mod suite;

@@ -75,7 +75,7 @@ pub fn keys(root: &Root) -> (&WrappingKey, &WrappingKey) {
     (use_key, export_key)
 }
 
-fn describe(uri: &str, pinned: Option<&Root>) -> Description {
+pub fn describe(uri: &str, pinned: Option<&Root>) -> Description {
     open(uri, pinned, &NoPin).describe().unwrap()
 }
 

@@ -14,19 +14,20 @@ pub const STEPS: [&str; 9] =
 
 /// All of it. Error: it could not be looked at to the end, which was told.
 pub fn checkup(uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'_>) -> Result<(), Ended> {
-    let path = uri.module_path().map_err(|error| {
+    let installed = uri.module().map_err(|error| {
         let remedy = "install the token's module, or name its file in the URI: `?module-path=/usr/lib/.../NAME.so`; \
              `apt install p11-kit-modules` brings p11-kit's proxy";
         findings.failed("module", &error, Some(remedy));
         findings.end("it takes the PKCS#11 module")
     })?;
+    let path = &installed.file;
     let shown = path.display().to_string();
     let _lock = alone(&DeviceUri::Pkcs11(uri.clone()), "module", findings)?;
     if path.exists() {
         findings.ok("module", &shown);
     }
     findings.at("load", format!("when {shown} was loaded"));
-    if let Err(error) = Module::load(&path) {
+    if let Err(error) = Module::load(path) {
         let id = if path.exists() { "load" } else { "module" };
         findings.failed(
             id,
@@ -37,7 +38,7 @@ pub fn checkup(uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'
     }
     findings.ok("load", "it is a PKCS#11 module");
     findings.at("initialise", format!("when {shown} was initialised (C_Initialize)"));
-    let module = Module::open(&path).map_err(|error| {
+    let module = Module::open(&installed).map_err(|error| {
         findings.failed("initialise", &error, Some(CONFIGURE));
         findings.end("it takes a module that can be initialised")
     })?;

@@ -4,13 +4,15 @@
 //! C_Initialize gives CKR_CRYPTOKI_ALREADY_INITIALIZED, and C_Finalize ends every session of everyone. So users are
 //! counted, and the last one finalises. A library once loaded stays in memory: some crash the program when unloaded.
 
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
-use super::error;
+use super::{error, p11kit};
 use crate::device::{DeviceError, Fault};
 
 /// All modules that this process has loaded.
@@ -28,6 +30,8 @@ struct Users {
     /// Whether we initialised it and have not finalised it since. False where other code of this process did: then it
     /// is not ours to finalise.
     ours: bool,
+    /// What C_Initialize was given.
+    init: Option<CString>,
 }
 
 /// A module that is initialised as long as this lives.
@@ -41,12 +45,13 @@ impl Module {
         load(path).map(drop)
     }
 
-    /// Loads and initialises the module at `path`, unless that is done.
-    pub fn open(path: &Path) -> Result<Self, DeviceError> {
-        let library = load(path)?;
+    /// Loads and initialises the module, unless that is done.
+    pub fn open(installed: &p11kit::Library) -> Result<Self, DeviceError> {
+        let library = load(&installed.file)?;
         let mut users = library.users.lock().unwrap_or_else(PoisonError::into_inner);
         if users.count == 0 {
-            users.ours |= library.initialise()?;
+            users.init.clone_from(&installed.init);
+            users.ours |= library.initialise(users.init.as_deref())?;
         }
         users.count += 1;
         drop(users);
@@ -70,14 +75,22 @@ impl Module {
         }
         // It may say that it is not initialised: that is why we are here.
         drop(self.library.calls.clone().finalize());
-        self.library.initialise()
+        self.library.initialise(users.init.as_deref())
     }
 }
 
 impl Library {
-    /// C_Initialize. False where other code of this process had done it.
-    fn initialise(&self) -> Result<bool, DeviceError> {
-        match self.calls.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+    /// C_Initialize, given `init`. False where other code of this process had done it.
+    #[allow(unsafe_code)]
+    fn initialise(&self, init: Option<&CStr>) -> Result<bool, DeviceError> {
+        let flags = CInitializeFlags::OS_LOCKING_OK;
+        let arguments = match init {
+            None => CInitializeArgs::new(flags),
+            // SAFETY: what pReserved points to is between the module and whoever configured it. By p11-kit's configuration, it
+            // is this text as a C string; it outlives the call.
+            Some(init) => unsafe { CInitializeArgs::new_with_reserved(flags, NonNull::from(init).cast()) },
+        };
+        match self.calls.initialize(arguments) {
             Ok(()) => Ok(true),
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
             Err(source) => {
@@ -116,7 +129,7 @@ fn load(path: &Path) -> Result<&'static Library, DeviceError> {
         let what = format!("{} can't be loaded as a PKCS#11 module: {source}", path.display());
         DeviceError::from(Fault::Unreachable(what))
     })?;
-    let users = Mutex::new(Users { count: 0, ours: false });
+    let users = Mutex::new(Users { count: 0, ours: false, init: None });
     let library = Box::leak(Box::new(Library { path, calls, users }));
     loaded.push(library);
     Ok(library)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,31 @@ const CONFIGURATIONS: [&str; 2] = ["/usr/share/p11-kit/modules", "/etc/pkcs11/mo
 /// Where libraries are; on multi-arch systems there is one more level, named after the machine.
 const LIBRARIES: [&str; 2] = ["/usr/lib64", "/usr/lib"];
 
-/// All configured modules by name, each with the `module:` of its file. Modules without a file of their own (`remote:`)
-/// are left out, and those whose names p11-kit warns of: no URI could name them.
-pub fn modules() -> BTreeMap<String, String> {
+/// What a module's configuration says of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Configuration {
+    /// The `module:` line: a file.
+    pub module: String,
+    /// The `x-init-reserved:` line: what C_Initialize is given. NSS is told by it where its database is.
+    pub init: Option<String>,
+}
+
+/// A module's library, and what its C_Initialize is given.
+#[derive(Debug)]
+pub struct Library {
+    pub file: PathBuf,
+    pub init: Option<CString>,
+}
+
+impl From<PathBuf> for Library {
+    fn from(file: PathBuf) -> Self {
+        Self { file, init: None }
+    }
+}
+
+/// All configured modules by name. Modules without a file of their own (`remote:`) are left out, and those whose names p11-kit
+/// warns of: no URI could name them.
+pub fn modules() -> BTreeMap<String, Configuration> {
     let mut found = BTreeMap::new();
     for directory in CONFIGURATIONS.iter().map(PathBuf::from).chain(users_own()) {
         for file in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -23,8 +46,8 @@ pub fn modules() -> BTreeMap<String, String> {
                 && let Ok(text) = fs::read_to_string(&file)
             {
                 // A file without the line takes the module out again.
-                match module_line(&text) {
-                    Some(module) => found.insert(name.to_owned(), module.to_owned()),
+                match configuration(&text) {
+                    Some(configuration) => found.insert(name.to_owned(), configuration),
                     None => found.remove(name),
                 };
             }
@@ -40,11 +63,15 @@ pub fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(plain)
 }
 
-/// The file of the module `name`: as configured, else `NAME.so` among p11-kit's modules.
-pub fn module(name: &str) -> Result<PathBuf, DeviceError> {
-    let file = modules().remove(name).unwrap_or_else(|| format!("{name}.so"));
-    resolve(&file)
-        .ok_or_else(|| Fault::Unreachable(format!("p11-kit knows no module `{name}` with a file that exists")).into())
+/// The module `name`: as configured, else `NAME.so` among p11-kit's modules.
+pub fn module(name: &str) -> Result<Library, DeviceError> {
+    let plain = || Configuration { module: format!("{name}.so"), init: None };
+    let Configuration { module, init } = modules().remove(name).unwrap_or_else(plain);
+    let unusable =
+        |what: &str| DeviceError::from(Fault::Unreachable(format!("p11-kit knows no module `{name}` with {what}")));
+    let file = resolve(&module).ok_or_else(|| unusable("a file that exists"))?;
+    let init = init.map(CString::new).transpose().map_err(|_| unusable("an x-init-reserved that is text"))?;
+    Ok(Library { file, init })
 }
 
 /// p11-kit's proxy module, which shows the tokens of all the others.
@@ -85,11 +112,21 @@ fn users_own() -> Option<PathBuf> {
     config.is_absolute().then(|| config.join("pkcs11/modules"))
 }
 
-/// The value of the `module:` line of a configuration. Lines are `name: value`; those that start with `#` are comments.
+fn configuration(text: &str) -> Option<Configuration> {
+    let module = module_line(text)?.to_owned();
+    Some(Configuration { module, init: line(text, "x-init-reserved").map(str::to_owned) })
+}
+
+/// The value of the `module:` line of a configuration.
 pub fn module_line(text: &str) -> Option<&str> {
+    line(text, "module")
+}
+
+/// The value of the last line of that name. Lines are `name: value`; those that start with `#` are comments.
+fn line<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let mut modules = lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == "module");
-    modules.next_back().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    let mut named = lines.filter_map(|line| line.split_once(':')).filter(|(start, _)| start.trim() == name);
+    named.next_back().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -104,6 +141,16 @@ mod tests {
         assert_eq!(module_line("x-init-reserved:\nmodule:C:odd.so"), Some("C:odd.so"));
         assert_eq!(module_line("module:\n"), None);
         assert_eq!(module_line("remote: |ssh host p11-kit remote x.so\nmodules: a.so\nmodule"), None);
+    }
+
+    #[test]
+    fn reads_what_c_initialize_is_given() {
+        let read = |text| configuration(text).map(|read| (read.module, read.init));
+        let nss = "module: libsoftokn3.so\nx-init-reserved: configdir='sql:/a:b' flags=readOnly \ncritical: no";
+        let init = Some("configdir='sql:/a:b' flags=readOnly".to_owned());
+        assert_eq!(read(nss), Some(("libsoftokn3.so".to_owned(), init)));
+        assert_eq!(read("module: a.so\nx-init-reserved:\n#x-init-reserved: b"), Some(("a.so".to_owned(), None)));
+        assert_eq!(read("x-init-reserved: a"), None);
     }
 
     #[test]

@@ -86,13 +86,18 @@ impl Pkcs11Uri {
         self.pin_source.as_deref()
     }
 
-    /// The module's file. Errors where p11-kit has no such module.
-    pub fn module_path(&self) -> Result<PathBuf, DeviceError> {
+    /// The module's library. Errors where p11-kit has no such module.
+    pub fn module(&self) -> Result<p11kit::Library, DeviceError> {
         match &self.module {
-            ModuleRef::Proxy => p11kit::proxy(),
-            ModuleRef::Path(path) => Ok(path.clone()),
+            ModuleRef::Proxy => p11kit::proxy().map(p11kit::Library::from),
+            ModuleRef::Path(path) => Ok(path.clone().into()),
             ModuleRef::Name(name) => p11kit::module(name),
         }
+    }
+
+    /// The library's file.
+    fn module_path(&self) -> Result<PathBuf, DeviceError> {
+        self.module().map(|library| library.file)
     }
 
     /// A stable name for the module, the same for every URI that leads to the same file: what the device's lock is of.

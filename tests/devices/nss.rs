@@ -1,0 +1,41 @@
+//! NSS softokn, which must be told where its database is: as p11-kit is configured with it.
+
+use strongroom::device::{self, Fault, NoPin, Probe};
+
+use crate::common::isolate::this_test;
+use crate::common::rack::{NSS, Rack, in_own_process};
+use crate::pkcs11::describe;
+
+const URIS: [&str; 2] = ["pkcs11:token=payroll?module-name=nss", "pkcs11:token=second?module-name=nss"];
+
+fn rack() -> Rack {
+    Rack::new().nss(&["payroll", "second"])
+}
+
+#[test]
+fn it_is_initialised_as_p11_kit_is_told() {
+    in_own_process(this_test!(), rack, || {
+        for (uri, label) in URIS.into_iter().zip(["payroll", "second"]) {
+            for uri in [uri, uri.split_once('?').unwrap().0] {
+                let token = describe(uri, None);
+                assert_eq!((token.label.as_deref(), &token.lacks[..]), (Some(label), &[][..]), "{uri}");
+            }
+        }
+        // Nobody tells it.
+        let alone = format!("pkcs11:token=payroll?module-path={NSS}");
+        let error = device::open(&alone.parse().unwrap(), None, &NoPin).err().unwrap();
+        assert!(matches!(&error.fault, Fault::Unreachable(what) if what.contains("initialised")), "{error}");
+        assert_eq!(error.code.unwrap().to_string(), "CKR_ARGUMENTS_BAD (0x7)");
+    });
+}
+
+#[test]
+fn its_tokens_are_discovered() {
+    in_own_process(this_test!(), rack, || {
+        let program = env!("CARGO_BIN_EXE_strongroom").into();
+        let found = device::discover(&Probe { program, args: vec!["probe-module".into()] });
+        let uris: Vec<&str> = found.iter().map(|candidate| candidate.uri.as_str()).collect();
+        let named = |label| format!("pkcs11:token={label};serial=0000000000000000?module-name=nss");
+        assert_eq!(uris, [named("payroll"), named("second")]);
+    });
+}
