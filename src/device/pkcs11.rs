@@ -18,9 +18,11 @@
 //! ```
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
-//! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`.
+//! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`,
+//! `clock` (a time that is none).
 
 mod checkup;
+mod clock;
 pub mod codes;
 mod error;
 pub mod fuzzing;

@@ -11,8 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
+use cryptoki::slot::{Slot, TokenInfo};
 
-use super::{error, p11kit};
+use super::{clock, error, p11kit};
 use crate::device::{DeviceError, Fault};
 
 /// All modules that this process has loaded.
@@ -60,6 +61,14 @@ impl Module {
 
     pub fn calls(&self) -> &'static Pkcs11 {
         &self.library.calls
+    }
+
+    /// What the token in `slot` says of itself.
+    pub fn token_info(&self, slot: Slot) -> cryptoki::error::Result<TokenInfo> {
+        match self.calls().get_token_info(slot) {
+            Err(Error::ParseInt(_) | Error::Utf8(_)) => clock::token_info_without(self.path(), slot),
+            told => told,
+        }
     }
 
     pub fn path(&self) -> &'static Path {

@@ -34,7 +34,7 @@ pub struct Found {
 impl Found {
     /// Reads what the token in `slot` says of itself now.
     pub fn read(module: &Module, slot: Slot) -> Result<Self, DeviceError> {
-        module.calls().get_token_info(slot).map(|info| Self::new(slot, info)).map_err(error::plain)
+        module.token_info(slot).map(|info| Self::new(slot, info)).map_err(error::plain)
     }
 
     /// What `info` says of the token in `slot`.
@@ -157,7 +157,7 @@ impl Found {
 pub fn all(module: &Module) -> Result<Vec<Found>, DeviceError> {
     let mut found = Vec::new();
     for slot in module.calls().get_slots_with_token().map_err(error::plain)? {
-        match module.calls().get_token_info(slot) {
+        match module.token_info(slot) {
             Ok(info) => found.push(Found::new(slot, info)),
             Err(Error::Pkcs11(RvError::TokenNotPresent | RvError::TokenNotRecognized | RvError::SlotIdInvalid, _)) => {}
             Err(source) => return Err(error::plain(source)),
