@@ -39,14 +39,28 @@ fn firmware_without_a_command() {
     compare("firmware-lacks-command", &shot, &bus.uri());
 }
 
-/// A file stands for the device node: its permissions are what is looked at.
 #[test]
 fn no_permission_on_the_device() {
+    // `daemon`, on every Debian.
+    let (shot, node) = derived_by_nobody(1);
+    assert_eq!(shot.code, Some(5), "{shot}");
+    compare("no-permission", &shot, &node);
+}
+
+/// Debian gives `/dev/tpm0` to it.
+#[test]
+fn nobody_is_told_to_join_the_group_of_root() {
+    let (shot, _) = derived_by_nobody(0);
+    assert_eq!((shot.code, shot.stderr.lines().last()), (Some(5), Some("hint: run it as root")), "{shot}");
+}
+
+/// What somebody is told who has a ring and may not use its device, and the device's node, which `group` may use. A file stands
+/// for it: its permissions are what is looked at.
+fn derived_by_nobody(group: u32) -> (Shot, String) {
     let world = World::new();
     let node = world.file("tpmrm7", "");
     world.chmod("tpmrm7", 0o660);
-    // `daemon`, on every Debian.
-    std::os::unix::fs::chown(&node, Some(0), Some(1)).unwrap();
+    std::os::unix::fs::chown(&node, Some(0), Some(group)).unwrap();
     let direct = world.tpm.as_ref().unwrap().uri();
     let uri = format!("tpm:device:{}", node.display());
     world.edit_ring(|ring| ring.replace(&direct, &uri));
@@ -55,9 +69,7 @@ fn no_permission_on_the_device() {
         std::os::unix::fs::chown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
     }
     std::os::unix::fs::chown(&state, Some(65534), Some(65534)).unwrap();
-    let shot = as_nobody(&world, DERIVE);
-    assert_eq!(shot.code, Some(5), "{shot}");
-    compare("no-permission", &shot, &node.display().to_string());
+    (as_nobody(&world, DERIVE), node.display().to_string())
 }
 
 /// Somebody sits at a PIN prompt, and has the device open.

@@ -51,6 +51,7 @@ const FOR_COUNTERS: [(u32, &str); 5] = [
 /// Where there is no TPM to be seen.
 pub const SWITCH_ON: &str = "switch the TPM on in the firmware's settings (fTPM, PTT or security device), and see `dmesg | grep -i tpm`; \
      a virtual machine needs a virtual TPM";
+const THROUGH_MANAGER: &str = "name the TPM as `tpm:`, which goes through the kernel's resource manager";
 const ANOTHER: &str =
     "put back the TPM that made the seals, or restore a backup onto this one: `strongroom restore --replace FILE`";
 const CLEARED: &str = "restore a backup onto it: `strongroom restore --replace FILE`";
@@ -134,6 +135,8 @@ fn node(uri: &TpmUri, findings: &mut Findings<'_>) -> Result<(), Ended> {
     if is_managed && std::path::Path::new(&bare).exists() && !std::path::Path::new(path).exists() {
         let text = format!("there is {bare}, and no {path}: the kernel has no resource manager for this TPM");
         findings.trouble("node", text, "this may be a TPM 1.2, which does not serve, or a kernel before 4.12");
+    } else if !is_managed && check_node(&path.replace("/dev/tpm", "/dev/tpmrm")).is_ok() {
+        findings.trouble("node", error.fault.to_string(), THROUGH_MANAGER);
     } else {
         findings.failed("node", &error, Some(SWITCH_ON));
     }
@@ -145,11 +148,9 @@ fn manager(uri: &TpmUri, findings: &mut Findings<'_>) {
     match (uri.is_resource_managed(), uri.device_node()) {
         (true, Some(_)) => findings.ok(id, "the kernel's: other programs may use the TPM at the same time"),
         (true, None) => findings.ok(id, "tpm2-abrmd: other programs may use the TPM at the same time"),
-        (false, Some(path)) => findings.note(
-            id,
-            format!("none: {path} serves one program at a time"),
-            Some("name the TPM as `tpm:`, which goes through the kernel's resource manager"),
-        ),
+        (false, Some(path)) => {
+            findings.note(id, format!("none: {path} serves one program at a time"), Some(THROUGH_MANAGER))
+        }
         (false, None) => findings.note(id, "none: this address serves one program at a time", None),
     }
 }

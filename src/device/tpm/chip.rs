@@ -192,10 +192,11 @@ pub fn check_node(path: &str) -> Result<(), DeviceError> {
     }
 }
 
-/// The group that may read and write `path`, by name (`tss` on Debian).
+/// The group that may read and write `path`, by name: `tss` on Debian, for the node of the resource manager. Root's own, which
+/// has the other node there, is nobody's to join.
 fn group_of(path: &str) -> Option<String> {
     let found = rustix::fs::stat(path).ok()?;
-    if found.st_mode & 0o060 != 0o060 {
+    if found.st_mode & 0o060 != 0o060 || found.st_gid == 0 {
         return None;
     }
     let groups = std::fs::read_to_string("/etc/group").ok()?;
