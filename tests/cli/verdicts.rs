@@ -39,6 +39,20 @@ fn firmware_without_a_command() {
     compare("firmware-lacks-command", &shot, &bus.uri());
 }
 
+/// Linux does not send such a command to the TPM, and answers in its place, in a layer of its own.
+#[test]
+fn a_command_that_the_resource_manager_does_not_pass_on() {
+    let world = World::new();
+    // TPM2_HMAC.
+    let bus = Meddler::start(world.tpm.as_ref().unwrap(), |command| match command.code {
+        0x155 => Act::Answer(0x000b_0143),
+        _ => Act::Pass,
+    });
+    assert_eq!(through(&world, &bus, "manager-lacks-command", DERIVE).code, Some(8));
+    let explained = world.done("explain 0xb0143");
+    assert!(explained.stdout.starts_with("code     TPM_RC_COMMAND_CODE (0xb0143), of a TPM\n"), "{explained}");
+}
+
 #[test]
 fn no_permission_on_the_device() {
     // `daemon`, on every Debian.

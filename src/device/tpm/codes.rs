@@ -1,8 +1,8 @@
 //! Codes of TPMs and of the libraries before them: their numbers, their standard names, and what of a command they are about.
 //!
 //! A TSS response code holds its layer in bits 16 to 23. Layer 0 is the TPM itself (TPM 2.0 Part 2, section 6.6), and a
-//! resource manager may answer in its place (layer 12). The others are libraries: TCTI, SAPI, ESAPI (TCG TSS 2.0
-//! Overview and Common Structures, section 6).
+//! resource manager may answer in its place: in layer 12, as the standard says, or in layer 11 if it is Linux's. The others are
+//! libraries: TCTI, SAPI, ESAPI (TCG TSS 2.0 Overview and Common Structures, section 6).
 
 pub const LAYER_TCTI: u32 = 10;
 pub const LAYER_ESAPI: u32 = 7;
@@ -188,9 +188,11 @@ pub fn all() -> impl Iterator<Item = u32> {
 
 /// The layer that a code comes from; a resource manager's answers in the TPM's place are the TPM's.
 pub fn layer(rc: u32) -> u32 {
-    match rc >> 16 & 0xff {
-        12 => 0,
-        layer => layer,
+    match (rc >> 16 & 0xff, rc & 0xffff) {
+        (12, _) => 0,
+        // `TSS2_RESMGR_TPM_RC_LAYER` of Linux, with the TPM's numbers: a command that the TPM lacks is not sent to it.
+        (11, 0x100..) => 0,
+        (layer, _) => layer,
     }
 }
 

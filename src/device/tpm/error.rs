@@ -148,6 +148,8 @@ mod tests {
             (0x902, "TPM_RC_OBJECT_MEMORY"),
             (0x101, "TPM_RC_FAILURE"),
             (0x000c_0903, "TPM_RC_SESSION_MEMORY"),
+            (0x000b_0143, "TPM_RC_COMMAND_CODE"),
+            (0x000b_000a, "TSS2_RESMGR_RC_IO_ERROR"),
             (0x000a_000a, "TSS2_TCTI_RC_IO_ERROR"),
             (0x0007_001b, "TSS2_ESYS_RC_RSP_AUTH_FAILED"),
             (0x7ff, "unknown"),
