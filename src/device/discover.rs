@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{End, Probe};
 use super::pkcs11::{self, p11kit};
-use super::{Description, DeviceError, DeviceUri, Fault, Kind, NoPin, lock};
+use super::{Description, DeviceError, DeviceUri, Fault, Kind, NoPin, lock, tpm};
 
 /// How long a module may take to show its tokens.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl From<DeviceError> for Trouble {
 /// Looks for TPMs, then for tokens. Devices that can't do the job are among them, with what they lack. `probe` says what
 /// [`probe_module`] gives for a module's name or path.
 pub fn discover(probe: &Probe) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = tpms().into_iter().map(tpm).collect();
+    let mut candidates: Vec<Candidate> = tpms().into_iter().map(described).collect();
     let mut seen = BTreeSet::new();
     for (name, p11kit::Configuration { module, init }) in p11kit::modules() {
         // A configuration for a library that is not installed is no device; one library is asked once for what is the same.
@@ -82,11 +82,8 @@ fn module_uri(module: &str) -> String {
 
 /// Every TPM behind a resource manager, and the one that the TPM tools are told to use.
 fn tpms() -> Vec<DeviceUri> {
-    let nodes = fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut nodes: Vec<String> = nodes.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    nodes.retain(|name| is_resource_manager(name));
-    nodes.sort();
-    let mut tctis: Vec<String> = nodes.into_iter().map(|name| format!("device:/dev/{name}")).collect();
+    let nodes = tpm::node::managers(Path::new("/dev"));
+    let mut tctis: Vec<String> = nodes.into_iter().map(|node| format!("device:{node}")).collect();
     if let Ok(tcti) = env::var(TPM_TOOLS_TCTI)
         && !tcti.is_empty()
         && !tctis.contains(&tcti)
@@ -101,11 +98,7 @@ fn tpms() -> Vec<DeviceUri> {
         .collect()
 }
 
-fn is_resource_manager(node: &str) -> bool {
-    node.strip_prefix("tpmrm").is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn tpm(uri: DeviceUri) -> Candidate {
+fn described(uri: DeviceUri) -> Candidate {
     let description = super::open(&uri, None, &NoPin).and_then(|mut device| device.describe());
     Candidate { uri: uri.to_string(), description: description.map_err(Trouble::from) }
 }
@@ -181,11 +174,5 @@ mod tests {
         let json = serde_json::to_vec(&candidates).unwrap();
         let script = format!("printf '%s' '{}'", String::from_utf8(json).unwrap());
         assert_eq!(in_child(&shell(&script), "odd", DEADLINE), candidates);
-    }
-
-    #[test]
-    fn knows_resource_managers() {
-        assert!(is_resource_manager("tpmrm0") && is_resource_manager("tpmrm12"));
-        assert!(!is_resource_manager("tpm0") && !is_resource_manager("tpmrm") && !is_resource_manager("tpmrm0x"));
     }
 }

@@ -34,6 +34,7 @@ pub mod fuzzing;
 mod leftovers;
 mod lockout;
 mod lost;
+pub mod node;
 mod object;
 mod pcrs;
 mod policy;
@@ -80,7 +81,7 @@ impl Tpm {
     /// Opens the TPM that `uri` names. Sends no command: the first method call compares `pinned` before anything else.
     pub fn open(uri: &TpmUri, pinned: Option<Root>, pins: SentPins, lock: DeviceLock) -> Result<Self, DeviceError> {
         if let Some(path) = uri.device_node() {
-            chip::check_node(path)?;
+            node::check(path)?;
         }
         let chip = Some(Chip::connect(uri)?);
         Ok(Self { chip, uri: uri.clone(), root: pinned, pins, pin: None, pin_is_proved: false, _lock: lock })

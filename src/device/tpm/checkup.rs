@@ -2,15 +2,16 @@
 //! pinned storage root key is not there, what [`super::lost`] asks, too.
 
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use tss_esapi::Context;
 use tss_esapi::constants::{AlgorithmIdentifier, CapabilityType, PropertyTag};
 use tss_esapi::structures::{CapabilityData, Public};
 
-use super::chip::{Chip, check_node};
+use super::chip::Chip;
 use super::describe::{self, COMMANDS, FOR_PCRS, Maker};
 use super::error::{Cure, cure};
-use super::{lockout, root};
+use super::{lockout, node, root};
 use crate::device::checkup::{Ended, Findings, alone};
 use crate::device::uri::TpmUri;
 use crate::device::{DeviceError, DeviceUri, Fault, Root, Tries};
@@ -60,7 +61,7 @@ const UPDATE: &str = "see whether its maker has newer firmware, or use another d
 
 /// All of it. Error: it could not be looked at to the end, which was told.
 pub fn checkup(uri: &TpmUri, pinned: Option<&Root>, findings: &mut Findings<'_>) -> Result<(), Ended> {
-    node(uri, findings)?;
+    device_node(uri, findings)?;
     manager(uri, findings);
     let _lock = alone(&DeviceUri::Tpm(uri.clone()), "connection", findings)?;
     let mut chip = connect(uri, findings)?;
@@ -115,13 +116,13 @@ enum Owner {
     Disabled,
 }
 
-fn node(uri: &TpmUri, findings: &mut Findings<'_>) -> Result<(), Ended> {
+fn device_node(uri: &TpmUri, findings: &mut Findings<'_>) -> Result<(), Ended> {
     let Some(path) = uri.device_node() else {
         findings.skipped("node", "it is reached through a socket or a bus, not through a device node");
         return Ok(());
     };
     findings.at("node", format!("when {path} was opened"));
-    let Err(error) = check_node(path) else {
+    let Err(error) = node::check(path) else {
         findings.ok("node", format!("{path} is there, and may be used"));
         return Ok(());
     };
@@ -132,10 +133,15 @@ fn node(uri: &TpmUri, findings: &mut Findings<'_>) -> Result<(), Ended> {
     }
     let bare = path.replace("/dev/tpmrm", "/dev/tpm");
     let is_managed = path.starts_with("/dev/tpmrm");
-    if is_managed && std::path::Path::new(&bare).exists() && !std::path::Path::new(path).exists() {
+    if is_managed && Path::new(&bare).exists() && !Path::new(path).exists() {
         let text = format!("there is {bare}, and no {path}: the kernel has no resource manager for this TPM");
         findings.trouble("node", text, "this may be a TPM 1.2, which does not serve, or a kernel before 4.12");
-    } else if !is_managed && check_node(&path.replace("/dev/tpm", "/dev/tpmrm")).is_ok() {
+    } else if let ([another, ..], false) = (node::beside(path).as_slice(), Path::new(path).exists()) {
+        let remedy = format!(
+            "name that one: `tpm:device:{another}`. A driver that was loaded anew counts on, until the machine is started again"
+        );
+        findings.failed("node", &error, Some(&remedy));
+    } else if !is_managed && node::check(&path.replace("/dev/tpm", "/dev/tpmrm")).is_ok() {
         findings.trouble("node", error.fault.to_string(), THROUGH_MANAGER);
     } else {
         findings.failed("node", &error, Some(SWITCH_ON));

@@ -4,8 +4,6 @@
 
 use std::str::FromStr;
 
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
 use tss_esapi::Context;
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::handles::KeyHandle;
@@ -173,68 +171,4 @@ fn hmac(context: &mut Context, session: AuthSession, key: KeyHandle, message: &[
         return Err(Fault::Failed("the TPM's HMAC is not one by SHA-256".to_owned()).into());
     }
     Ok(Mac::new(SecretBytes::copy_of(digest.value())))
-}
-
-/// Whether the system lets us at the device node, told more exactly than the TSS does.
-pub fn check_node(path: &str) -> Result<(), DeviceError> {
-    match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        // The TPM library writes a command into whatever is there.
-        Ok(node) => match rustix::fs::fstat(&node) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice => Ok(()),
-            Ok(_) | Err(_) => Err(Fault::Unreachable(format!("{path} is no device")).into()),
-        },
-        Err(Errno::ACCESS | Errno::PERM) => {
-            Err(Fault::NoPermission { path: path.to_owned(), group: group_of(path) }.into())
-        }
-        Err(Errno::BUSY) => Err(Fault::Busy(format!("another program holds {path}")).into()),
-        Err(Errno::NOENT) => Err(Fault::Unreachable(format!("there is no {path}: this machine shows no TPM")).into()),
-        Err(error) => Err(Fault::Unreachable(format!("can't open {path}: {error}")).into()),
-    }
-}
-
-/// The group that may read and write `path`, by name: `tss` on Debian, for the node of the resource manager. Root's own, which
-/// has the other node there, is nobody's to join.
-fn group_of(path: &str) -> Option<String> {
-    let found = rustix::fs::stat(path).ok()?;
-    if found.st_mode & 0o060 != 0o060 || found.st_gid == 0 {
-        return None;
-    }
-    let groups = std::fs::read_to_string("/etc/group").ok()?;
-    group_name(&groups, found.st_gid)
-}
-
-/// A group's name in the text of `/etc/group` (group(5): name, password, id, members).
-fn group_name(groups: &str, id: u32) -> Option<String> {
-    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let line = lines.find(|fields| fields.get(2).is_some_and(|field| *field == id.to_string()))?;
-    Some(line[0].to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_that_is_not_there_is_unreachable() {
-        let error = check_node("/dev/no-such-tpm").unwrap_err();
-        assert!(matches!(error.fault, Fault::Unreachable(text) if text.contains("/dev/no-such-tpm")));
-    }
-
-    #[test]
-    fn a_file_that_is_no_device_is_not_written_to() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("tpm");
-        std::fs::write(&path, "precious").unwrap();
-        let error = check_node(path.to_str().unwrap()).unwrap_err();
-        assert!(matches!(error.fault, Fault::Unreachable(text) if text.ends_with("is no device")));
-        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
-        assert!(check_node("/dev/null").is_ok(), "a device may be there by any name");
-    }
-
-    #[test]
-    fn groups_are_found_by_id() {
-        let groups = "root:x:0:\ntss:x:110:alice,bob\n";
-        assert_eq!(group_name(groups, 110).as_deref(), Some("tss"));
-        assert_eq!(group_name(groups, 11), None);
-    }
 }
