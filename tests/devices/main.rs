@@ -13,3 +13,4 @@ mod pkcs11;
 mod proxy;
 mod suite;
 mod tpm;
+mod uris;

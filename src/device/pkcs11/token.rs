@@ -214,13 +214,9 @@ fn fits(module: &Module, found: &Found, uri: &Pkcs11Uri) -> Result<bool, DeviceE
             Attribute::SlotId => found.slot.id().to_string(),
             Attribute::LibraryDescription => library_info()?.library_description().to_owned(),
             Attribute::LibraryManufacturer => library_info()?.manufacturer_id().to_owned(),
-            Attribute::LibraryVersion => {
-                let version = library_info()?.library_version().to_string();
-                // A major version alone means `.0` (RFC 7512, section 2.3).
-                if wanted.contains('.') { version } else { version.trim_end_matches(".0").to_owned() }
-            }
+            Attribute::LibraryVersion => library_info()?.library_version().to_string(),
         };
-        if value.trim_end() != wanted.trim_end() {
+        if value.trim() != wanted.trim() {
             return Ok(false);
         }
     }

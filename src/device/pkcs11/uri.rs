@@ -70,6 +70,27 @@ attributes! {
     LibraryVersion = "library-version",
 }
 
+/// What the structures of PKCS#11 3.1, sections 3.1 and 3.2, have room for.
+enum Room {
+    /// Text, filled up with blanks.
+    Bytes(usize),
+    Slot,
+    Version,
+}
+
+impl Attribute {
+    fn room(self) -> Room {
+        match self {
+            Self::Model | Self::Serial => Room::Bytes(16),
+            Self::Token | Self::Manufacturer | Self::SlotManufacturer => Room::Bytes(32),
+            Self::LibraryDescription | Self::LibraryManufacturer => Room::Bytes(32),
+            Self::SlotDescription => Room::Bytes(64),
+            Self::SlotId => Room::Slot,
+            Self::LibraryVersion => Room::Version,
+        }
+    }
+}
+
 impl Pkcs11Uri {
     /// What is asked of the token: every one must hold.
     pub fn wanted(&self) -> impl Iterator<Item = (Attribute, &str)> {
@@ -128,8 +149,7 @@ impl FromStr for Pkcs11Uri {
                 }
                 None => return Err(unknown(name)),
             };
-            check(attribute, &value)?;
-            if wanted.insert(attribute, value).is_some() {
+            if wanted.insert(attribute, plain(attribute, value)?).is_some() {
                 return Err(twice(name));
             }
         }
@@ -186,14 +206,33 @@ fn pairs<'t>(text: &'t str, separator: char, more: &[u8]) -> Result<Vec<(&'t str
     text.split(separator).map(pair).collect()
 }
 
-fn check(attribute: Attribute, value: &str) -> Result<(), UriError> {
+/// The value in the one form that it has for what a token says: numbers without zeros before them, text without the blanks
+/// that fields are filled up with. Error: no token says such a thing.
+fn plain(attribute: Attribute, value: String) -> Result<String, UriError> {
+    let name = attribute.name();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let good = match attribute {
-        Attribute::SlotId => digits(value) && value.parse::<u64>().is_ok(),
-        Attribute::LibraryVersion => value.split_once('.').map_or(digits(value), |(a, b)| digits(a) && digits(b)),
-        _ => true,
-    };
-    if good { Ok(()) } else { Err(bad(format!("`{}` is not a number", attribute.name()))) }
+    let no_number = || bad(format!("`{name}` is not a number"));
+    match attribute.room() {
+        Room::Bytes(room) => {
+            let text = value.trim_end_matches(' ');
+            // What is not UTF-8 in a token's field was read as one character a byte, of three bytes each.
+            match text.chars().count() <= room {
+                true => Ok(text.to_owned()),
+                false => Err(bad(format!("`{name}` is longer than the {room} bytes that there are for it"))),
+            }
+        }
+        Room::Slot => {
+            let slot = value.parse::<u64>().ok().filter(|_| digits(&value));
+            slot.map(|slot| slot.to_string()).ok_or_else(no_number)
+        }
+        Room::Version => {
+            let (major, minor) = value.split_once('.').unwrap_or((&value, "0"));
+            // As in p11-kit, 255 is none.
+            let byte = |text: &str| text.parse::<u8>().ok().filter(|byte| digits(text) && *byte < u8::MAX);
+            let byte = |text: &str| byte(text).ok_or_else(no_number);
+            Ok(format!("{}.{}", byte(major)?, byte(minor)?))
+        }
+    }
 }
 
 fn absolute(name: &str, value: &str) -> Result<PathBuf, UriError> {
@@ -305,11 +344,14 @@ mod tests {
             ("pkcs11:token=%61", "pkcs11:token=a"),
             ("pkcs11:token=(x)*[y]@!$'+,:", "pkcs11:token=%28x%29%2A%5By%5D%40%21%24%27%2B%2C%3A"),
             ("pkcs11:model=Some%20v2;manufacturer=x", "pkcs11:manufacturer=x;model=Some%20v2"),
+            ("pkcs11:token=a%20%20", "pkcs11:token=a"),
             ("pkcs11:slot-id=0", "pkcs11:slot-id=0"),
+            ("pkcs11:slot-id=007", "pkcs11:slot-id=7"),
             ("pkcs11:slot-id=327;slot-description=reader%201", "pkcs11:slot-description=reader%201;slot-id=327"),
             ("pkcs11:slot-manufacturer=m", "pkcs11:slot-manufacturer=m"),
             ("pkcs11:library-version=2.6;library-manufacturer=m", "pkcs11:library-manufacturer=m;library-version=2.6"),
-            ("pkcs11:library-version=3;library-description=d", "pkcs11:library-description=d;library-version=3"),
+            ("pkcs11:library-version=3;library-description=d", "pkcs11:library-description=d;library-version=3.0"),
+            ("pkcs11:library-version=02.06", "pkcs11:library-version=2.6"),
             ("pkcs11:?module-path=/usr/lib/x.so", "pkcs11:?module-path=/usr/lib/x.so"),
             ("pkcs11:?module-path=%2Fusr%2Flib%2Fa%20b.so", "pkcs11:?module-path=/usr/lib/a%20b.so"),
             ("pkcs11:token=a?module-name=somehsm", "pkcs11:token=a?module-name=somehsm"),
@@ -363,6 +405,10 @@ mod tests {
             "pkcs11:slot-id=+1",
             "pkcs11:slot-id=0x1",
             "pkcs11:slot-id=18446744073709551616",
+            "pkcs11:token=012345678901234567890123456789012",
+            "pkcs11:serial=01234567890123456",
+            "pkcs11:library-version=256.1",
+            "pkcs11:library-version=1.2.3",
             "pkcs11:library-version=2.",
             "pkcs11:library-version=a",
             "pkcs11:?pin-value=9876",
@@ -400,6 +446,10 @@ mod tests {
         assert_eq!(said("pkcs11:objekt=a"), format!("{about}the attribute `objekt` is unknown here"));
         assert_eq!(said("pkcs11:token=%1"), format!("{about}`token` has a `%` without two hex digits"));
         assert_eq!(said("pkcs11:token=a;token=b"), format!("{about}the attribute `token` is given twice"));
+        assert_eq!(
+            said("pkcs11:serial=98765432109876543"),
+            format!("{about}`serial` is longer than the 16 bytes that there are for it")
+        );
         assert!(said("pkcs11:?pin-value=9876").ends_with("use `pin-source`"));
     }
 
