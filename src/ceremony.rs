@@ -10,6 +10,7 @@ mod backup;
 mod bind;
 mod crew;
 mod device_add;
+mod device_init;
 mod device_remove;
 mod device_repair;
 mod examine;
@@ -33,6 +34,7 @@ pub use backup::BackupPlan;
 pub use bind::{BindAnswers, BindPlan, Binding};
 pub use crew::may_be_passed_over;
 pub use device_add::DeviceAddPlan;
+pub use device_init::{DeviceInitPlan, TokenPins};
 pub use device_remove::DeviceRemovePlan;
 pub use device_repair::DeviceRepairPlan;
 pub use examine::Examination;
@@ -116,6 +118,15 @@ pub enum Error {
     DeviceKnown { device: String, asked: String },
     #[error("{} {} sealed on {device} alone", crate::text::generations(numbers), if numbers.len() == 1 { "is" } else { "are" })]
     OnlyThere { device: String, numbers: Vec<u32> },
+    /// Of a token that is in no ring.
+    #[error("{0}")]
+    Token(#[source] DeviceError),
+    #[error("{0}")]
+    OfficerLocked(#[source] DeviceError),
+    #[error("a TPM is not initialised as a token is: it keeps no label and no user PIN")]
+    NotAToken,
+    #[error("{0} has no label yet, and none was chosen")]
+    NoLabel(String),
     #[error("{0} is the ring's last device")]
     LastDevice(String),
     #[error("the ring's seals are on {theirs}, not on {asked}")]

@@ -24,7 +24,7 @@ pub use answers::{DryRun, Yes};
 pub use audit::{Audit, AuditShow, AuditVerify};
 pub use backup::{Backup, Recover, Restore, Verify};
 pub use bind::{Bind, Unbind};
-pub use device::{Device, DeviceAdd, DeviceRemove, DeviceRepair, DeviceRetry};
+pub use device::{Device, DeviceAdd, DeviceInit, DeviceRemove, DeviceRepair, DeviceRetry, TokenPins};
 pub use doctor::{Doctor, Explain};
 pub use passphrase::{Passphrase, PassphraseCheck};
 pub use schema::Shape;

@@ -5,6 +5,7 @@ mod backup;
 mod bind;
 mod derive;
 mod device;
+mod device_init;
 mod devices;
 mod doctor;
 mod explain;
@@ -58,6 +59,7 @@ fn perform(command: Command, place: &Place, terminal: &Terminal) -> Result<(), S
         Command::Audit(Audit::Show(args)) => audit::show(&args, place, terminal),
         Command::Audit(Audit::Verify(args)) => audit::verify(&args, place, terminal),
         Command::Device(Device::List) => device::list(place, terminal),
+        Command::Device(Device::Init(args)) => device_init::run(args, place, terminal),
         Command::Device(Device::Add(args)) => devices::add(args, place, terminal),
         Command::Device(Device::Remove(args)) => devices::remove(args, place, terminal),
         Command::Device(Device::Repair(args)) => devices::repair(args, place, terminal),
@@ -117,6 +119,8 @@ fn recorded(command: &Command) -> (&'static str, Option<What>) {
         Command::Device(Device::Retry(_)) => What::DeviceRetry,
         Command::Status(_) => return ("status", None),
         Command::Device(Device::List) => return ("device list", None),
+        // It changes a token that is in no ring, and so in no ring's log.
+        Command::Device(Device::Init(_)) => return ("device init", None),
         Command::Audit(Audit::Show(_)) => return ("audit show", None),
         Command::Audit(Audit::Verify(_)) => return ("audit verify", None),
         Command::Passphrase(Passphrase::Check(_)) => return ("passphrase check", None),

@@ -4,6 +4,7 @@
 //! opaque to everyone but the device that made them. [`open`] is the one place that knows which kinds exist, and
 //! [`checkup`] beside it, which looks at what `open` takes for granted.
 
+mod blank;
 pub mod checkup;
 mod child;
 mod counter;
@@ -28,12 +29,13 @@ pub mod fuzzing {
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use blank::{blank_token, init_token, prove_user_pin, set_user_pin};
 pub use child::Probe;
 pub use counter::Counter;
 pub use discover::{Candidate, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
 pub use pcrs::{Bank, PcrChange, PcrState, Pcrs, PcrsError, usual_cause};
-pub use pkcs11::{TokenIdentity, WrappingKey};
+pub use pkcs11::{BlankToken, LabelError, TokenIdentity, TokenLabel, WrappingKey};
 pub use uri::{DeviceUri, Kind, Pkcs11Uri, TpmUri, UriError};
 
 use crate::bytes::{Base64, Hex};
@@ -330,6 +332,10 @@ pub trait PinSource {
     /// The PIN for a device. Error: [`Fault::PinMissing`] where there is none to be had.
     fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError>;
 
+    /// Tells whoever is in front of `device` to type `what` on its own PIN pad, which asks for it right after. Error:
+    /// [`Fault::PinMissing`] where nobody is to be asked.
+    fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError>;
+
     /// Whether the admin allowed the last try to be used (`--use-last-try`).
     fn may_use_last_try(&self) -> bool;
 }
@@ -366,6 +372,10 @@ pub struct NoPin;
 impl PinSource for NoPin {
     fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
         Err(Fault::PinMissing { device: request.device.clone() }.into())
+    }
+
+    fn call_to_the_pad(&self, device: &str, _: &str) -> Result<(), DeviceError> {
+        Err(Fault::PinMissing { device: device.to_owned() }.into())
     }
 
     fn may_use_last_try(&self) -> bool {

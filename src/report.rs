@@ -82,6 +82,12 @@ pub enum Stop {
     PartsAlike(u8, u8),
     #[error("the PIN must have 4 to 1,024 bytes")]
     PinLength,
+    #[error("the token's PINs have {least} to {most} bytes")]
+    PinRoom { least: usize, most: usize },
+    #[error("no blank token was found")]
+    NoBlankToken,
+    #[error("several tokens may be meant: {0}")]
+    BlankTokens(String),
     #[error(transparent)]
     Code(#[from] UnknownCode),
     #[error("answered no")]

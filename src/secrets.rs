@@ -14,7 +14,7 @@ use strongroom::ceremony::Error;
 use strongroom::passphrase::{self, Hint};
 use strongroom::secret::{Passphrase, Pin, SecretBytes};
 
-use crate::cli::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PassphraseSource, PinArgs};
+use crate::cli::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PassphraseSource, PinArgs, TokenPins};
 use crate::report::Stop;
 use crate::terminal::Terminal;
 
@@ -22,8 +22,13 @@ use crate::terminal::Terminal;
 const ATTEMPTS: usize = 3;
 const MIN_PIN: usize = 4;
 
+/// How many bytes a token's PINs have, least and most; none where it does not say.
+type PinRoom = Option<(usize, usize)>;
+
 const PASSPHRASE: &str = "the passphrase";
 const PASSPHRASE_FLAG: &str = "--passphrase-file or --passphrase-fd";
+const SO_PIN: &str = "the security officer's PIN";
+const SO_PIN_FLAG: &str = "--so-pin-file or --so-pin-fd";
 const NEW_PIN_FLAG: &str = "--new-pin-file or --new-pin-fd";
 
 /// What the flags name, read at once: one descriptor may serve several, a line each, PIN first.
@@ -31,6 +36,7 @@ const NEW_PIN_FLAG: &str = "--new-pin-file or --new-pin-fd";
 pub struct Given {
     pins: Vec<OfDevice<Read>>,
     new_pin: Option<Pin>,
+    officers_pin: Option<Pin>,
     passphrase: Option<SecretBytes>,
     /// How many people know a part of the passphrase each, where it has parts.
     custodians: Option<u8>,
@@ -55,6 +61,16 @@ impl Given {
             given.custodians = args.custodians;
         }
         Ok(given)
+    }
+
+    /// The PINs of a token that is initialised.
+    pub fn read_of_token(args: &TokenPins) -> Result<Self, Stop> {
+        let officers_pin = match args.empty_so_pin {
+            true => Some(Pin::new(SecretBytes::zeroed(0))),
+            false => from_flags(SO_PIN, &args.so_pin_file, args.so_pin_fd)?.map(Pin::new),
+        };
+        let new_pin = from_flags("the new PIN", &args.new_pin_file, args.new_pin_fd)?.map(Pin::new);
+        Ok(Self { officers_pin, new_pin, ..Self::default() })
     }
 
     /// The same for a backup that is to be made: its hint is looked at too.
@@ -119,14 +135,25 @@ impl Given {
         if let Some(pin) = self.new_pin.take() {
             return check_pin(pin);
         }
-        persevere(terminal, |terminal| {
-            let pin = check_pin(Pin::new(terminal.ask_secret("New PIN: ", "the new PIN", NEW_PIN_FLAG)?))?;
-            let again = terminal.ask_secret("New PIN again: ", "the new PIN", NEW_PIN_FLAG)?;
-            match pin.expose_secret() == again.expose_secret() {
-                true => Ok(pin),
-                false => Err(Stop::Differ { what: "PINs" }),
-            }
-        })
+        chosen("PIN", "the new PIN", NEW_PIN_FLAG, None, terminal)
+    }
+
+    /// The PIN of a token's security officer: a new one, or the one that it has. `room` is what the token has for a PIN.
+    pub fn officers_pin(&mut self, new: bool, room: PinRoom, terminal: &Terminal) -> Result<Pin, Stop> {
+        match (self.officers_pin.take(), new) {
+            (Some(pin), true) => check_room(pin, room),
+            (Some(pin), false) => Ok(pin),
+            (None, true) => chosen("security officer's PIN", SO_PIN, SO_PIN_FLAG, room, terminal),
+            (None, false) => terminal.ask_secret("Security officer's PIN: ", SO_PIN, SO_PIN_FLAG).map(Pin::new),
+        }
+    }
+
+    /// A new user PIN for a token.
+    pub fn user_pin(&mut self, room: PinRoom, terminal: &Terminal) -> Result<Pin, Stop> {
+        match self.new_pin.take() {
+            Some(pin) => check_room(pin, room),
+            None => chosen("user PIN", "the new PIN", NEW_PIN_FLAG, room, terminal),
+        }
     }
 
     /// The sources of PINs for the devices that a command may use.
@@ -160,6 +187,7 @@ fn persevere<T>(terminal: &Terminal, mut attempt: impl FnMut(&Terminal) -> Resul
             Err(
                 stop @ (Stop::Differ { .. }
                 | Stop::PinLength
+                | Stop::PinRoom { .. }
                 | Stop::Ceremony(Error::Passphrase(_))
                 | Stop::PartsDiffer(_)
                 | Stop::PartEmpty(_)
@@ -210,6 +238,27 @@ fn same(passphrase: &Passphrase, again: SecretBytes, what: &'static str) -> Resu
 fn warn_of_keyboards(passphrase: &Passphrase, terminal: &Terminal) {
     if passphrase::is_hard_to_type(passphrase) {
         terminal.warn(passphrase::HARD_TO_TYPE);
+    }
+}
+
+/// A new PIN, typed twice.
+fn chosen(name: &str, what: &'static str, flag: &'static str, room: PinRoom, terminal: &Terminal) -> Result<Pin, Stop> {
+    persevere(terminal, |terminal| {
+        let pin = check_room(Pin::new(terminal.ask_secret(&format!("New {name}: "), what, flag)?), room)?;
+        let again = terminal.ask_secret(&format!("New {name} again: "), what, flag)?;
+        match pin.expose_secret() == again.expose_secret() {
+            true => Ok(pin),
+            false => Err(Stop::Differ { what: "PINs" }),
+        }
+    })
+}
+
+fn check_room(pin: Pin, room: PinRoom) -> Result<Pin, Stop> {
+    match room {
+        Some((least, most)) if !(least..=most).contains(&pin.expose_secret().len()) => {
+            Err(Stop::PinRoom { least, most })
+        }
+        Some(_) | None => check_pin(pin),
     }
 }
 

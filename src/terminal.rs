@@ -4,7 +4,8 @@
 //!    error, one object a line.
 //! 2. Standard error is for people: plans, steps, warnings, errors and their hints. `--quiet` leaves errors.
 //! 3. Questions, and what only the person in front of it may see, go to the terminal itself (`/dev/tty`), never to a pipe.
-//!    Where there is none, the error names the flag that answers instead.
+//!    Where there is none, the error names the flag that answers instead. What is to be typed on a device's own PIN pad is
+//!    said on standard error, in any case.
 //! 4. What is typed in secret is not echoed. However the program ends, Ctrl-C included, the echo comes back.
 //! 5. Colour and spinners only on a terminal; `NO_COLOR` and `--color` are obeyed.
 //! 6. A reader that goes away (`| head`) ends the program quietly.
@@ -175,6 +176,14 @@ impl Terminal {
     /// Something that people should look at.
     pub fn warn(&self, text: &str) {
         self.note(YELLOW, "warning:", text);
+    }
+
+    /// Calls somebody to a device's PIN pad, which waits. It is a question, which `--quiet` and `--json` leave too; whoever is
+    /// to answer it may have no terminal here.
+    pub fn call_to_the_pad(&self, what: &str) {
+        self.watch();
+        self.rest();
+        let _ = writeln!(io::stderr(), "type {} on its PIN pad", escaped(what));
     }
 
     fn note(&self, style: Style, word: &str, text: &str) {

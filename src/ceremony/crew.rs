@@ -172,6 +172,9 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
+        | Fault::PadLeft { .. }
+        | Fault::PinForm { .. }
+        | Fault::InUse(_)
         | Fault::PinSource(_)
         | Fault::PinRefusedBefore { .. }
         | Fault::Ambiguous(_)
@@ -199,6 +202,9 @@ fn is_of_the_device(fault: &Fault) -> bool {
         | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
+        | Fault::PadLeft { .. }
+        | Fault::PinForm { .. }
+        | Fault::InUse(_)
         | Fault::PinSource(_)
         | Fault::PinRefusedBefore { .. }
         | Fault::Ambiguous(_)

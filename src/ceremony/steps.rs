@@ -119,6 +119,18 @@ pub enum Step {
     KeysDestroyed {
         device: String,
     },
+    /// A token has a label and a security officer's PIN; it still lacks a user PIN.
+    TokenInitialised {
+        label: String,
+    },
+    UserPinSet {
+        label: String,
+    },
+    /// It took the user PIN. Rings name it by this URI.
+    TokenReady {
+        label: String,
+        uri: String,
+    },
     /// Its seals open only while the PCRs hold what they hold now.
     Bound {
         device: String,
@@ -219,6 +231,9 @@ impl fmt::Display for Step {
             Step::Bound { device, pcrs } => write!(f, "{device} is bound to {pcrs}"),
             Step::Unbound { device } => write!(f, "{device} is bound to no PCRs"),
             Step::KeysDestroyed { device } => write!(f, "the ring's wrapping keys on {device} are destroyed"),
+            Step::TokenInitialised { label } => write!(f, "the token `{label}` has its label and its officer's PIN"),
+            Step::UserPinSet { label } => write!(f, "the token `{label}` has a user PIN"),
+            Step::TokenReady { label, uri } => write!(f, "the token `{label}` took its user PIN: {uri}"),
             Step::BackupWritten { path } => write!(f, "backup written: {path}"),
             Step::BackupReopened { path } => write!(f, "backup re-opened: {path}"),
             Step::GenerationProved { number, id, device } => {

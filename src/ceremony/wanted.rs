@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Plan;
 use super::crew::Looks;
-use crate::device::{Description, DeviceUri, Kind, PinRequest};
+use crate::device::{Description, DeviceUri, Kind, PinRequest, TokenLabel};
 use crate::ring::{DeviceRecord, Generation, Ring};
 
 /// A secret that will be asked for, unless a systemd credential gives it.
@@ -29,6 +29,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WantedId {
+    /// A token's security officer's.
+    SoPin,
     Pin,
     NewPin,
     Passphrase,
@@ -154,6 +156,19 @@ impl Plan {
             new: true,
             required: true,
         });
+    }
+
+    /// The PINs of a token that is initialised: its security officer has one already, or gets one too.
+    pub(super) fn wants_pins_of_token(&mut self, label: &TokenLabel, has_officer: bool) {
+        let mut want = |id, text: &str, new| {
+            let text = format!("{text} of the token `{label}`");
+            self.secrets.push(Wanted { id, device: None, text, new, required: true });
+        };
+        match has_officer {
+            true => want(WantedId::SoPin, "Security officer's PIN", false),
+            false => want(WantedId::SoPin, "New security officer's PIN", true),
+        }
+        want(WantedId::NewPin, "New user PIN", true);
     }
 
     /// The passphrase of a backup that is to be made.

@@ -1,6 +1,10 @@
 //! Devices of the ring.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+
+use strongroom::device::TokenLabel;
 
 use super::{DryRun, NewPin, PinArgs, SealArgs, Yes};
 
@@ -12,10 +16,61 @@ pub enum Device {
     /// Tokens are those of p11-kit's modules; each module is looked at in a process of its own. Devices of the ring are
     /// marked with the names that they have there.
     List,
+    Init(DeviceInit),
     Add(DeviceAdd),
     Remove(DeviceRemove),
     Repair(DeviceRepair),
     Retry(DeviceRetry),
+}
+
+/// Initialise a blank token: a label, a security officer's PIN and a user PIN
+///
+/// For soft tokens, and HSMs that let programs do it. Refused on a token that holds anything, or may: one with a user PIN. Where
+/// an earlier run was cut off, the next goes on. The token is in no ring then: `init` and `device add` take it.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  strongroom device init --label payroll             the one blank token of p11-kit's modules
+  strongroom device init --label payroll 'pkcs11:slot-id=3?module-name=somehsm'
+  strongroom device init --yes --label payroll --so-pin-file so --new-pin-file pin \\
+      'pkcs11:?module-path=/usr/lib/softhsm/libsofthsm2.so'")]
+pub struct DeviceInit {
+    /// The token: a PKCS#11 URI (RFC 7512) that one blank token matches [default: the one that is found]
+    #[arg(value_name = "URI")]
+    pub uri: Option<String>,
+    /// The token's label, 1 to 32 bytes; not needed where it has one, and lacks a user PIN only
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<TokenLabel>,
+    #[command(flatten)]
+    pub pins: TokenPins,
+    #[command(flatten)]
+    pub dry: DryRun,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Where a token's PINs come from; nowhere: they are typed, each new one twice.
+#[derive(Args)]
+#[command(next_help_heading = "PIN")]
+pub struct TokenPins {
+    /// Read the security officer's PIN from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "so_pin_fd")]
+    pub so_pin_file: Option<PathBuf>,
+    /// Read the security officer's PIN from a line of an open descriptor (before the user PIN's line)
+    #[arg(long, value_name = "FD")]
+    pub so_pin_fd: Option<i32>,
+    /// The security officer's PIN is empty, as NSS's is at first
+    #[arg(long, conflicts_with_all = ["so_pin_file", "so_pin_fd"])]
+    pub empty_so_pin: bool,
+    /// Read the new user PIN from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "new_pin_fd")]
+    pub new_pin_file: Option<PathBuf>,
+    /// Read the new user PIN from a line of an open descriptor
+    #[arg(long, value_name = "FD")]
+    pub new_pin_fd: Option<i32>,
+    /// Send the officer's PIN even where the token takes only one more wrong one before it locks
+    #[arg(long)]
+    pub use_last_try: bool,
 }
 
 /// Add a device to the ring: every generation is sealed on it too, and it serves when another doesn't

@@ -44,6 +44,15 @@ pub enum Fault {
     /// A PIN is needed and none could be had.
     #[error("{device} needs a PIN")]
     PinMissing { device: String },
+    /// It was to be typed on the device's own PIN pad, and somebody pressed cancel, or nobody came in time.
+    #[error("no PIN was typed on the PIN pad of {device}")]
+    PadLeft { device: String },
+    /// A new PIN that the device takes not: too short, too long, or not of the kind that it wants.
+    #[error("{device} does not take such a PIN")]
+    PinForm { device: String },
+    /// It was to be blank, and holds something, or may.
+    #[error("{0}")]
+    InUse(String),
     /// A PIN is to come from a file or credential that can't be used.
     #[error("{0}")]
     PinSource(String),

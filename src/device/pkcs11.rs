@@ -18,17 +18,19 @@
 //! ```
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
-//! (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `unwrap_template`,
-//! `clock` (a time that is none).
+//! (CKR codes), `initialise` and `officer` (blank tokens made ready), `recovery` (what may help), `login` (PINs), `session`
+//! (calls, and objects given back), `unwrap_template`, `clock` (a time that is none).
 
 mod checkup;
 mod clock;
 pub mod codes;
 mod error;
 pub mod fuzzing;
+pub mod initialise;
 mod keys;
 mod login;
 mod module;
+mod officer;
 pub(super) mod p11kit;
 mod recovery;
 mod seal;
@@ -44,14 +46,15 @@ use cryptoki::object::ObjectHandle;
 use serde::{Deserialize, Serialize};
 
 pub use checkup::{STEPS, checkup};
+pub use initialise::{BlankToken, LabelError, TokenLabel};
 use keys::Role;
 pub use keys::WrappingKey;
 use login::LoggedIn;
-use module::Module;
+pub use module::Module;
 use recovery::{Cure, Recovery};
 use session::Session;
 use token::Found;
-use uri::Pkcs11Uri;
+pub use uri::Pkcs11Uri;
 
 use super::lock::DeviceLock;
 use super::thread::SentPins;

@@ -26,9 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A PIN source as the device's thread sees it.
 pub trait Caller: PinSource {
-    /// The deadline stands still from now until [`Caller::has_typed`]: a person types a PIN on the device's own keys.
-    fn is_typing(&self);
-
+    /// The deadline stands still from [`PinSource::call_to_the_pad`] until now, while a person typed a PIN on the device's own
+    /// keys.
     fn has_typed(&self);
 }
 
@@ -37,11 +36,11 @@ pub type SentPins = Box<dyn Caller + Send>;
 
 type Job = Box<dyn FnOnce(&mut dyn Device) -> Answer + Send>;
 
-/// What the device's thread tells the caller: that it needs a PIN, that somebody types one on the device, or what came of a
-/// piece of work.
+/// What the device's thread tells the caller: that it needs a PIN, that somebody has to type one on the device, and has, or
+/// what came of a piece of work.
 enum News<T> {
     PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
-    Typing,
+    PadWaits { device: String, what: String, reply: Sender<Result<(), DeviceError>> },
     Typed,
     Done(T),
 }
@@ -144,7 +143,11 @@ fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -
         }
         match heard {
             Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
-            Ok(News::Typing) => is_typing = true,
+            Ok(News::PadWaits { device, what, reply }) => {
+                let called = pins.call_to_the_pad(&device, &what);
+                is_typing = called.is_ok();
+                drop(reply.send(called));
+            }
             Ok(News::Typed) => is_typing = false,
             Ok(News::Done(done)) => return Ok(done),
             Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
@@ -303,18 +306,22 @@ impl<T> PinSource for Asker<T> {
         answer.recv().map_err(|_| gone())?
     }
 
+    fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError> {
+        let gone = || DeviceError::from(Fault::PinMissing { device: device.to_owned() });
+        let (reply, answer) = channel();
+        let waits = News::PadWaits { device: device.to_owned(), what: what.to_owned(), reply };
+        self.news.send(waits).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+
     fn may_use_last_try(&self) -> bool {
         self.last_try
     }
 }
 
 impl<T> Caller for Asker<T> {
-    fn is_typing(&self) {
-        // A caller that is gone has no deadline.
-        drop(self.news.send(News::Typing));
-    }
-
     fn has_typed(&self) {
+        // A caller that is gone has no deadline.
         drop(self.news.send(News::Typed));
     }
 }
@@ -384,6 +391,10 @@ mod tests {
             assert_eq!(request.tries_left, Some(3));
             Ok(Pin::new(crate::secret::SecretBytes::copy_of(b"1234")))
         }
+        fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError> {
+            assert_eq!((device, what), ("odd", "the PIN"));
+            Ok(())
+        }
         fn may_use_last_try(&self) -> bool {
             false
         }
@@ -419,6 +430,34 @@ mod tests {
         device.deadline = Duration::from_millis(20);
         assert_eq!(fault(device.describe()), Fault::TimedOut { seconds: 0 });
         assert!(matches!(fault(device.describe()), Fault::Unreachable(_)));
+    }
+
+    /// The pad is left alone until the deadline would have been over many times: nothing but its standing still lets this end
+    /// well. Afterwards it runs on.
+    #[test]
+    fn a_person_at_a_pin_pad_has_the_time_that_it_takes() {
+        let deadline = Duration::from_millis(200);
+        let work = |hangs_after: bool| {
+            let (sender, news) = channel();
+            let asker = Asker { news: sender.clone(), last_try: false };
+            start(move || {
+                let called = asker.call_to_the_pad("odd", "the PIN");
+                if called.is_ok() {
+                    thread::sleep(5 * deadline);
+                    asker.has_typed();
+                }
+                if hangs_after || called.is_err() {
+                    thread::sleep(Duration::from_secs(3600));
+                }
+                drop(sender.send(News::Done(())));
+            })
+            .unwrap();
+            news
+        };
+        assert!(hear(&work(false), &Known, deadline).is_ok());
+        assert_eq!(fault(hear(&work(true), &Known, deadline)), Fault::TimedOut { seconds: 0 });
+        // Who would not come to the pad is not waited for.
+        assert_eq!(fault(hear(&work(false), &NoPin, deadline)), Fault::TimedOut { seconds: 0 });
     }
 
     /// Without the deadline this test would take an hour.

@@ -53,6 +53,13 @@ pub fn of(stop: &Stop) -> Verdict {
             "each of the two could open the backup alone: choose other parts, both of you",
         ),
         Stop::PinLength => say("pin-length", Exit::Refused, "choose a longer PIN"),
+        Stop::PinRoom { .. } => say("pin-length", Exit::Refused, "choose one of that length"),
+        Stop::NoBlankToken => say(
+            "no-blank-token",
+            Exit::Usage,
+            "name its module: `pkcs11:?module-path=FILE`; `strongroom device list` shows what p11-kit's modules have",
+        ),
+        Stop::BlankTokens(_) => say("several-devices", Exit::Usage, "name one of them"),
         Stop::Code(_) => say(
             "unknown-code",
             Exit::Usage,
@@ -123,6 +130,14 @@ fn of_ceremony(error: &Error) -> Verdict {
             Exit::Refused,
             format!("bring it onto another device first: `strongroom device repair DEVICE`, while {device} answers"),
         ),
+        Error::Token(source) => of_device(&source.fault),
+        Error::OfficerLocked(_) => {
+            say("officer-locked", Exit::Device, "nobody can set its user PIN any more: wipe it with its maker's tool")
+        }
+        Error::NotAToken => {
+            say("not-a-token", Exit::Usage, "a TPM needs no initialisation: `strongroom init --device tpm:`")
+        }
+        Error::NoLabel(_) => say("no-label", Exit::Usage, "choose one: --label NAME"),
         Error::LastDevice(_) => say("last-device", Exit::Refused, "add another one first: `strongroom device add URI`"),
         Error::NothingToRecover(_) => {
             say("ring-whole", Exit::Refused, "nothing was changed; `strongroom status` shows it")
@@ -375,6 +390,17 @@ fn of_device(fault: &Fault) -> Verdict {
         Fault::PinMissing { .. } => {
             say("no-pin", Exit::Usage, "give it with --pin-file or --pin-fd, or run it at a terminal")
         }
+        Fault::PadLeft { .. } => {
+            say("pin-pad-left", Exit::Refused, "run it again with somebody at the PIN pad, or use another device")
+        }
+        Fault::PinForm { .. } => {
+            say("pin-form", Exit::Refused, "choose another; the device's manual says how long it may be, and of what")
+        }
+        Fault::InUse(_) => say(
+            "token-in-use",
+            Exit::Refused,
+            "name another slot, or first give up what is there, with its maker's tool",
+        ),
         Fault::PinSource(_) => say("secret-source", Exit::Usage, SECRET_SOURCE),
         Fault::PinRefusedBefore { .. } => say(
             "pin-refused-before",

@@ -268,6 +268,14 @@ impl PinSource for Pins<'_> {
         Ok(pin)
     }
 
+    fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError> {
+        if self.given.borrow_mut().take().is_some() {
+            self.terminal.warn(&format!("the PIN that was given is not used: {device} takes it on its own PIN pad"));
+        }
+        self.terminal.call_to_the_pad(what);
+        Ok(())
+    }
+
     fn may_use_last_try(&self) -> bool {
         self.use_last_try
     }

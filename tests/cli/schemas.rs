@@ -72,6 +72,7 @@ fn all_that_is_printed_has_a_schema_and_is_what_it_says() {
     on_a_token(&mut heard);
     on_both(&mut heard);
     on_what_was_cut_off(&mut heard);
+    on_a_blank_token(&mut heard);
 
     assert_eq!(faults(&schemas, &heard.0), "");
     let names: BTreeSet<String> = heard.0.iter().map(named).collect();
@@ -145,6 +146,14 @@ fn on_both(heard: &mut Heard) {
     heard.hear(&world, "device remove --yes --pin-file pin hsm1");
     heard.hear(&world, "device add --yes --pin-file pin $HSM");
     heard.hear(&world, "device remove --yes --pin-file pin tpm1");
+}
+
+fn on_a_blank_token(heard: &mut Heard) {
+    let world = World::blank_token();
+    let line = "device init --yes --label payroll --so-pin-file so --new-pin-file pin 'pkcs11:?module-path=$MODULE'";
+    heard.hear(&world, &line.replace("--yes", "--dry-run"));
+    heard.hear(&world, line);
+    heard.hear(&world, line);
 }
 
 fn on_what_was_cut_off(heard: &mut Heard) {

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::common::child;
+use crate::common::faulty::{self, Faulty};
 use crate::common::kryoptic::{self, Kryoptic};
 use crate::common::pty::{Piped, Pty};
 use crate::common::softhsm::SoftHsm;
@@ -30,6 +31,8 @@ pub struct World {
     pub tpm: Option<Swtpm>,
     pub hsm: Option<SoftHsm>,
     pub kryoptic: Option<Kryoptic>,
+    /// What stands before the token's module, if anything does.
+    pub faulty: Option<Faulty>,
     dir: TempDir,
 }
 
@@ -37,7 +40,7 @@ impl World {
     /// No device, no ring; the passphrase in `pass`.
     pub fn bare() -> World {
         let dir = tempfile::Builder::new().prefix("strongroom-cli-").tempdir().expect("a temporary directory");
-        let world = World { tpm: None, hsm: None, kryoptic: None, dir };
+        let world = World { tpm: None, hsm: None, kryoptic: None, faulty: None, dir };
         world.file("pass", format!("{PASSPHRASE}\n"));
         world
     }
@@ -69,6 +72,29 @@ impl World {
         let world = World { hsm: Some(SoftHsm::new("payroll")), ..World::bare() };
         world.file("pin", format!("{}\n", crate::common::softhsm::USER_PIN));
         world
+    }
+
+    /// The same behind the fault module.
+    pub fn faulty_token() -> World {
+        World::fresh_token().with_faults()
+    }
+
+    /// A module that shows one blank token, behind the fault module; PINs for it in `so` and `pin`.
+    pub fn blank_token() -> World {
+        let world = World { hsm: Some(SoftHsm::uninitialised()), ..World::bare() };
+        world.file("so", format!("{}\n", crate::common::softhsm::SO_PIN));
+        world.file("pin", format!("{}\n", crate::common::softhsm::USER_PIN));
+        world.with_faults()
+    }
+
+    fn with_faults(mut self) -> World {
+        self.faulty = self.hsm.as_ref().map(Faulty::before);
+        self
+    }
+
+    /// The fault module.
+    pub fn faults(&self) -> &Faulty {
+        self.faulty.as_ref().expect("a world with the fault module")
     }
 
     /// A token that keeps generation 1 of system payroll, and `payroll.backup`.
@@ -141,14 +167,18 @@ impl World {
         fs::rename(self.path(name), self.path("state")).expect("a directory of ours");
     }
 
-    /// The words of `line`, with `$TPM`, `$HSM` and `$KRYOPTIC` for the devices' URIs.
+    /// The words of `line`, with `$TPM`, `$HSM` and `$KRYOPTIC` for the devices' URIs, and `$MODULE` for the token's module.
     fn words(&self, line: &str) -> Vec<String> {
         let mut line = line.to_owned();
         if let Some(tpm) = &self.tpm {
             line = line.replace("$TPM", &tpm.uri());
         }
         if let Some(hsm) = &self.hsm {
-            line = line.replace("$HSM", &hsm.uri());
+            let (uri, module) = match &self.faulty {
+                Some(faulty) => (faulty.uri("payroll"), faulty.path()),
+                None => (hsm.uri(), hsm.module()),
+            };
+            line = line.replace("$HSM", &uri).replace("$MODULE", &module.display().to_string());
         }
         if let Some(kryoptic) = &self.kryoptic {
             line = line.replace("$KRYOPTIC", &kryoptic.uri("payroll"));
@@ -189,6 +219,9 @@ impl World {
         }
         if let Some(kryoptic) = &self.kryoptic {
             command.env(kryoptic::VARIABLE, kryoptic.conf());
+        }
+        if let Some(faulty) = &self.faulty {
+            command.env(faulty::VARIABLE, faulty.rules());
         }
         command
     }
@@ -308,6 +341,10 @@ impl World {
         if let Some(tpm) = &self.tpm {
             names.push((tpm.uri(), "$TPM"));
             names.push((tpm.tcti(), "$TCTI"));
+        }
+        if let Some(faulty) = &self.faulty {
+            names.push((faulty.uri("payroll"), "$HSM"));
+            names.push((faulty.path().display().to_string(), "MODULE"));
         }
         if let Some(hsm) = &self.hsm {
             names.push((hsm.uri(), "$HSM"));

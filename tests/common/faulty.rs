@@ -50,6 +50,11 @@ impl Faulty {
         format!("pkcs11:token={label}?module-path={}", self.module.display())
     }
 
+    /// The module's file.
+    pub fn path(&self) -> &Path {
+        &self.module
+    }
+
     /// The value of [`VARIABLE`].
     pub fn rules(&self) -> &Path {
         &self.rules

@@ -17,6 +17,10 @@ impl PinSource for TokenPin {
         Ok(Pin::new(SecretBytes::copy_of(USER_PIN.as_bytes())))
     }
 
+    fn call_to_the_pad(&self, _: &str, _: &str) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn may_use_last_try(&self) -> bool {
         false
     }

@@ -36,6 +36,10 @@ impl PinSource for OnePin {
         Ok(Pin::new(SecretBytes::copy_of(self.pin.as_bytes())))
     }
 
+    fn call_to_the_pad(&self, _: &str, _: &str) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn may_use_last_try(&self) -> bool {
         false
     }

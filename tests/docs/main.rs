@@ -55,6 +55,7 @@ followed! {
         the_pin_is_lost_or_locked: "The PIN is lost or locked";
         firmware_update: "Firmware update";
         the_storage_root_key_was_removed: "The storage root key was removed";
+        a_blank_token: "A blank token";
         moving_to_an_hsm: "Moving to an HSM";
         two_custodians: "Two custodians";
         disks: "Disks";

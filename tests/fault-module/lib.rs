@@ -23,10 +23,12 @@
 //! | `drop-sessions` | every session is closed in the real module, and then the call is passed on |
 //! | `logout` | the user is logged out in the real module, and then the call is passed on |
 //! | `vanish [N]` | the token is gone, with its sessions, for this call and all later ones (or N of them) |
-//! | `flags F,F` | C_GetTokenInfo: COUNT_LOW, FINAL_TRY, LOCKED (of the user PIN) or PAD are set as well |
+//! | `flags F,F` | C_GetTokenInfo: COUNT_LOW, FINAL_TRY, LOCKED (of the user PIN), SO_FINAL_TRY, SO_LOCKED, USER_PIN (there is one), INITIALIZED or PAD are set as well |
+//! | `no-flags F,F` | C_GetTokenInfo: they are not |
+//! | `pin-room L M` | C_GetTokenInfo: PINs have from L to M bytes |
 //! | `serial TEXT` | C_GetTokenInfo: another serial number |
 //! | `hide M` | C_GetMechanismList: all but mechanism M (0x2109, or decimal) |
-//! | `type PIN` | C_Login: this PIN is passed on, as if it were typed on the token's own keys |
+//! | `type PIN` | C_Login, C_InitToken, C_InitPIN: this PIN is passed on, as if it were typed on the token's own keys; a PIN that the caller gives is refused (0x7) |
 //!
 //! Several lines may be about one call: all of them are done, in their order. Functions that Strongroom does not call are
 //! absent from the list, so a new one can't go past uncounted.
@@ -41,7 +43,7 @@ use std::sync::OnceLock;
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_MECHANISM_TYPE, CK_NOTIFY,
     CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE,
-    CK_UTF8CHAR, CKR_GENERAL_ERROR, CKR_OK, Pkcs11,
+    CK_UTF8CHAR, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK, Pkcs11,
 };
 
 use rules::Action;
@@ -107,6 +109,8 @@ macro_rules! functions {
             list.version = real().version;
             list.C_GetFunctionList = Some(C_GetFunctionList);
             list.C_Login = Some(C_Login);
+            list.C_InitToken = Some(C_InitToken);
+            list.C_InitPIN = Some(C_InitPIN);
             $(list.$name = Some($name);)*
             list
         }
@@ -124,6 +128,7 @@ functions! {
     C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY,
         session: *mut CK_SESSION_HANDLE) then |done| opened(done, slot, session);
     C_CloseSession(session: CK_SESSION_HANDLE);
+    C_Logout(session: CK_SESSION_HANDLE);
     C_CreateObject(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG,
         object: *mut CK_OBJECT_HANDLE);
     C_CopyObject(session: CK_SESSION_HANDLE, from: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG,
@@ -145,22 +150,52 @@ functions! {
         length: CK_ULONG, template: *mut CK_ATTRIBUTE, count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
 }
 
-/// C_Login, where a rule may type the PIN.
 unsafe extern "C" fn C_Login(
     session: CK_SESSION_HANDLE,
     user: CK_USER_TYPE,
     pin: *mut CK_UTF8CHAR,
     length: CK_ULONG,
 ) -> CK_RV {
-    let typed = state::typed_pin();
-    let done = call("C_Login", || {
+    with_pin("C_Login", pin, length, |pin, length| {
         let function = real().C_Login.expect("a whole module");
-        match typed {
-            // SAFETY: the bytes live until the call returns.
-            Some(mut typed) => unsafe { function(session, user, typed.as_mut_ptr(), typed.len() as CK_ULONG) },
-            // SAFETY: the caller's arguments, unchanged.
-            None => unsafe { function(session, user, pin, length) },
-        }
+        // SAFETY: the caller's arguments, but for a PIN that lives until the call returns.
+        unsafe { function(session, user, pin, length) }
+    })
+}
+
+unsafe extern "C" fn C_InitToken(
+    slot: CK_SLOT_ID,
+    pin: *mut CK_UTF8CHAR,
+    length: CK_ULONG,
+    label: *mut CK_UTF8CHAR,
+) -> CK_RV {
+    with_pin("C_InitToken", pin, length, |pin, length| {
+        let function = real().C_InitToken.expect("a whole module");
+        // SAFETY: the same.
+        unsafe { function(slot, pin, length, label) }
+    })
+}
+
+unsafe extern "C" fn C_InitPIN(session: CK_SESSION_HANDLE, pin: *mut CK_UTF8CHAR, length: CK_ULONG) -> CK_RV {
+    with_pin("C_InitPIN", pin, length, |pin, length| {
+        let function = real().C_InitPIN.expect("a whole module");
+        // SAFETY: the same.
+        unsafe { function(session, pin, length) }
+    })
+}
+
+/// A call with a PIN: the caller's, or the one that a rule types.
+fn with_pin(
+    name: &'static str,
+    pin: *mut CK_UTF8CHAR,
+    length: CK_ULONG,
+    pass: impl FnOnce(*mut CK_UTF8CHAR, CK_ULONG) -> CK_RV,
+) -> CK_RV {
+    let typed = state::typed_pin(name);
+    let done = call(name, || match typed {
+        Some(_) if !pin.is_null() => CKR_ARGUMENTS_BAD,
+        Some(mut typed) => pass(typed.as_mut_ptr(), typed.len() as CK_ULONG),
+        None => pass(pin, length),
     });
     done.rv
 }
@@ -188,6 +223,12 @@ fn changed(done: Done, info: *mut CK_TOKEN_INFO) -> Done {
         match action {
             // SAFETY: the real module has filled it in.
             Action::Flags(flags) => unsafe { (*info).flags |= flags },
+            // SAFETY: the same.
+            Action::NoFlags(flags) => unsafe { (*info).flags &= !flags },
+            // SAFETY: the same.
+            Action::PinRoom(least, most) => unsafe {
+                ((*info).ulMinPinLen, (*info).ulMaxPinLen) = (*least, *most);
+            },
             Action::Serial(serial) => {
                 let mut field = [b' '; 16];
                 field[..serial.len()].copy_from_slice(serial.as_bytes());

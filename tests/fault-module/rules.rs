@@ -1,8 +1,9 @@
 //! The rules: lines of text into what is to happen at which call.
 
 use cryptoki_sys::{
-    CK_FLAGS, CK_MECHANISM_TYPE, CK_RV, CKF_PROTECTED_AUTHENTICATION_PATH, CKF_USER_PIN_COUNT_LOW,
-    CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED,
+    CK_FLAGS, CK_MECHANISM_TYPE, CK_RV, CKF_PROTECTED_AUTHENTICATION_PATH, CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED,
+    CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_INITIALIZED,
+    CKF_USER_PIN_LOCKED,
 };
 
 /// What a line makes happen.
@@ -19,6 +20,8 @@ pub enum Action {
     /// For so many calls; none: for good.
     Vanish(Option<u64>),
     Flags(CK_FLAGS),
+    NoFlags(CK_FLAGS),
+    PinRoom(u64, u64),
     Serial(String),
     Hide(CK_MECHANISM_TYPE),
     Type(String),
@@ -104,6 +107,11 @@ impl Action {
             ("vanish", "") => Action::Vanish(None),
             ("vanish", calls) => Action::Vanish(Some(number(calls)?)),
             ("flags", names) => Action::Flags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
+            ("no-flags", names) => Action::NoFlags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
+            ("pin-room", room) => {
+                let (least, most) = room.split_once(' ')?;
+                Action::PinRoom(number(least)?, number(most)?)
+            }
             ("serial", text) if text.len() <= 16 => Action::Serial(text.to_owned()),
             ("hide", kind) => Action::Hide(number(kind)?),
             ("type", pin) => Action::Type(pin.to_owned()),
@@ -117,6 +125,10 @@ fn flag(name: &str) -> Option<CK_FLAGS> {
         "COUNT_LOW" => CKF_USER_PIN_COUNT_LOW,
         "FINAL_TRY" => CKF_USER_PIN_FINAL_TRY,
         "LOCKED" => CKF_USER_PIN_LOCKED,
+        "SO_FINAL_TRY" => CKF_SO_PIN_FINAL_TRY,
+        "SO_LOCKED" => CKF_SO_PIN_LOCKED,
+        "USER_PIN" => CKF_USER_PIN_INITIALIZED,
+        "INITIALIZED" => CKF_TOKEN_INITIALIZED,
         "PAD" => CKF_PROTECTED_AUTHENTICATION_PATH,
         _ => return None,
     })

@@ -42,11 +42,11 @@ pub fn module() -> Option<String> {
     with(|state| state.rules.module.clone())
 }
 
-/// The PIN that a rule types at the next C_Login.
-pub fn typed_pin() -> Option<Vec<u8>> {
+/// The PIN that a rule types at the next call of `name`.
+pub fn typed_pin(name: &str) -> Option<Vec<u8>> {
     with(|state| {
-        let nth = state.counts.get("C_Login").copied().unwrap_or(0) + 1;
-        let actions = state.rules.actions("C_Login", nth, state.total + 1);
+        let nth = state.counts.get(name).copied().unwrap_or(0) + 1;
+        let actions = state.rules.actions(name, nth, state.total + 1);
         actions.into_iter().find_map(|action| match action {
             Action::Type(pin) => Some(pin.into_bytes()),
             _ => None,
@@ -85,6 +85,8 @@ pub fn call(name: &'static str, pass: impl FnOnce() -> CK_RV) -> Done {
             Action::Answer(_)
             | Action::KillAfter
             | Action::Flags(_)
+            | Action::NoFlags(_)
+            | Action::PinRoom(..)
             | Action::Serial(_)
             | Action::Hide(_)
             | Action::Type(_) => {}

@@ -32,6 +32,10 @@ impl PinSource for Pins {
         Ok(pin(&self.pin.borrow()))
     }
 
+    fn call_to_the_pad(&self, _: &str, _: &str) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn may_use_last_try(&self) -> bool {
         self.last_try
     }

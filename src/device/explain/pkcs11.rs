@@ -172,7 +172,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "seed it with the token's own tool",
     ),
     ("OPERATION_NOT_VALIDATED", "the operation is not validated (FIPS)", OFFICER),
-    ("TOKEN_NOT_INITIALIZED", "the token is blank", "initialise it: pkcs11-tool --init-token"),
+    ("TOKEN_NOT_INITIALIZED", "the token is blank", "initialise it: `strongroom device init --label NAME URI`"),
     ("PARAMETER_SET_NOT_SUPPORTED", "the token does not have the parameter set", UNFIT),
 ];
 

@@ -125,8 +125,8 @@ fn state(found: &Found, is_known: bool, findings: &mut Findings<'_>) -> Result<(
         findings.trouble(
             "state",
             "the token is blank",
-            "initialise it with its maker's tool: a label, a security officer's PIN and a user PIN \
-             (SoftHSM: softhsm2-util --init-token --free --label NAME)",
+            "`strongroom device init --label NAME URI` gives it a label, a security officer's PIN and a user PIN, where its module \
+             lets programs do that; its maker's tool does otherwise",
         );
         return Err(findings.end("it takes an initialised token"));
     }
@@ -149,7 +149,7 @@ fn pin(found: &Found, findings: &mut Findings<'_>) {
         return findings.note("pin", "it asks for none: whoever reaches the token can use its keys", None);
     }
     if !found.has_user_pin() {
-        let remedy = "have its security officer set one (pkcs11-tool --init-pin --login --login-type so)";
+        let remedy = "have its security officer set one: `strongroom device init URI`";
         return findings.trouble("pin", "the token has no user PIN yet", remedy);
     }
     let tries = found.tries();

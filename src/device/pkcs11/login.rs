@@ -50,7 +50,7 @@ pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&
     let tries_left = now.tries().left;
     may_try(now.name(), tries_left, pins.may_use_last_try())?;
     let (sent, pin) = if now.has_pin_pad() {
-        pins.is_typing();
+        pins.call_to_the_pad(&now.name(), &format!("the user PIN of {}", now.name()))?;
         let sent = session.calls().login(UserType::User, None);
         pins.has_typed();
         (sent, None)
@@ -73,7 +73,7 @@ pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&
 }
 
 /// Whether a PIN may be sent to a token with so many tries left (none: it does not tell).
-fn may_try(device: String, tries_left: Option<u32>, may_use_last: bool) -> Result<(), Fault> {
+pub fn may_try(device: String, tries_left: Option<u32>, may_use_last: bool) -> Result<(), Fault> {
     match tries_left {
         Some(0) => Err(Fault::LockedOut { device, wait_seconds: None }),
         Some(1) if !may_use_last => Err(Fault::LastTry { device }),
@@ -94,7 +94,9 @@ fn refused(module: &Module, found: &Found, source: &Error) -> DeviceError {
         Error::Pkcs11(RvError::UserAnotherAlreadyLoggedIn | RvError::UserTooManyTypes, _) => {
             Fault::Busy(format!("somebody else is logged in to {device}"))
         }
-        Error::Pkcs11(RvError::FunctionCanceled, _) => Fault::PinMissing { device },
+        Error::Pkcs11(RvError::FunctionCanceled | RvError::Cancel, _) if found.has_pin_pad() => {
+            Fault::PadLeft { device }
+        }
         _ => Fault::Unreachable(format!("{device} does not take a login")),
     };
     error::because(fault, source)

@@ -78,6 +78,9 @@ pub fn cure(error: &DeviceError) -> Cure {
         | Fault::SwitchedOff(_)
         | Fault::Untrusted(_)
         | Fault::PinMissing { .. }
+        | Fault::PadLeft { .. }
+        | Fault::PinForm { .. }
+        | Fault::InUse(_)
         | Fault::PinSource(_)
         | Fault::PinRefusedBefore { .. }
         | Fault::Ambiguous(_)

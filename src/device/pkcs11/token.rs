@@ -99,10 +99,27 @@ impl Found {
         Tries { left, max: None, recovery_seconds: None, low: self.info.user_pin_count_low() }
     }
 
+    /// How many more wrong PINs of its security officer it takes, as far as flags tell it.
+    pub fn officers_tries_left(&self) -> Option<u32> {
+        match (self.info.so_pin_locked(), self.info.so_pin_final_try()) {
+            (true, _) => Some(0),
+            (false, true) => Some(1),
+            (false, false) => None,
+        }
+    }
+
+    /// How many bytes a PIN has, least and most. It may make no sense: Kryoptic says from 8 to 0.
+    pub fn pin_room(&self) -> (usize, usize) {
+        (self.info.min_pin_length(), self.info.max_pin_length())
+    }
+
     /// What this token says, and what of it matters for the job; `pinned` is what a ring knows of it.
     pub fn describe(&self, module: &Module, uri: String, pinned: Option<&Root>) -> Result<Description, DeviceError> {
         let mut notes = Vec::new();
         let mut root = None;
+        if self.wants_login() && self.has_pin_pad() {
+            notes.push("its PIN is typed on its own PIN pad".to_owned());
+        }
         if let Some(Root::Pkcs11 { use_key, export_key, .. }) = pinned {
             root = Some(format!("{} {}", use_key.id, export_key.id));
             if !use_key.locks_use {
@@ -170,21 +187,27 @@ pub fn all(module: &Module) -> Result<Vec<Found>, DeviceError> {
 ///
 /// Errors, naming the candidates, where none fits or several do.
 pub fn find(module: &Module, uri: &Pkcs11Uri) -> Result<Found, DeviceError> {
-    let (mut fitting, mut others) = (Vec::new(), Vec::new());
-    for found in all(module)? {
-        if fits(module, &found, uri)? { fitting.push(found) } else { others.push(found) }
-    }
+    let mut fitting = fitting(module, uri)?;
     if fitting.iter().any(Found::initialised) {
         fitting.retain(Found::initialised);
     }
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
-        0 => {
-            let what = format!("no token in {} matches {uri}; there {}", module.path().display(), list(&others));
-            Err(Fault::Unreachable(what).into())
-        }
         _ => Err(Fault::Ambiguous(format!("several tokens match {uri}: there {}", list(&fitting))).into()),
     }
+}
+
+/// All tokens that `uri` could mean, one at least, blank ones too.
+pub fn fitting(module: &Module, uri: &Pkcs11Uri) -> Result<Vec<Found>, DeviceError> {
+    let (mut fitting, mut others) = (Vec::new(), Vec::new());
+    for found in all(module)? {
+        if fits(module, &found, uri)? { fitting.push(found) } else { others.push(found) }
+    }
+    if fitting.is_empty() {
+        let what = format!("no token in {} matches {uri}; there {}", module.path().display(), list(&others));
+        return Err(Fault::Unreachable(what).into());
+    }
+    Ok(fitting)
 }
 
 /// The token that was `found` before, wherever it is now; none where it is nowhere.
@@ -223,7 +246,8 @@ fn fits(module: &Module, found: &Found, uri: &Pkcs11Uri) -> Result<bool, DeviceE
     Ok(true)
 }
 
-fn list(tokens: &[Found]) -> String {
+/// What tells them apart, as the end of a sentence that begins with `there`.
+pub fn list(tokens: &[Found]) -> String {
     let describe = |found: &Found| {
         let TokenIdentity { label, model, serial, .. } = &found.identity;
         match found.initialised() {

@@ -133,6 +133,14 @@ impl Pkcs11Uri {
     }
 }
 
+impl Pkcs11Uri {
+    /// The URI of a token of the same module, by what tells it from others.
+    pub fn of_the_same_module(&self, identity: &super::TokenIdentity, slot: u64) -> Self {
+        let named = of_token(identity, slot, "module").parse::<Self>().expect("what is made for a token is a URI");
+        Self { wanted: named.wanted, ..self.clone() }
+    }
+}
+
 impl FromStr for Pkcs11Uri {
     type Err = UriError;
 
