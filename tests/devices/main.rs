@@ -6,6 +6,7 @@ mod common;
 mod counter;
 mod crossing;
 mod kryoptic;
+mod matrix;
 mod nss;
 mod opencryptoki;
 mod pcrs;

@@ -111,6 +111,20 @@ start_unit() {
     done < <(sed -n 's/^Exec\(StartPre\|Start\|StartPost\)=//p' "$unit")
 }
 
+# /etc may be written: it is a copy.
+own_etc() {
+    cp -a /etc "$WORLD/etc" && mount --bind "$WORLD/etc" /etc
+}
+
+# The directories that opencryptoki's package makes.
+opencryptoki_installed() {
+    ln -s /run /var/run
+    ln -s /run/lock /var/lock
+    mkdir -p /var/log/opencryptoki /var/lib/opencryptoki/swtok/TOK_OBJ /run/lock/opencryptoki/swtok
+    chgrp -R pkcs11 /var/lib/opencryptoki /run/lock/opencryptoki
+    chmod -R 0770 /var/lib/opencryptoki /run/lock/opencryptoki
+}
+
 # -- the server --------------------------------------------------------------------------------------------------------------
 
 # A root directory of its own, with this system's programs in it: whoever runs the tests owns all that the state lies in.
