@@ -28,7 +28,12 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         LIBRARY,
     ),
     ("FUNCTION_FAILED", "the function failed, and the module does not say why", AGAIN),
-    ("ARGUMENTS_BAD", "the arguments don't fit", REPORT),
+    (
+        "ARGUMENTS_BAD",
+        "the arguments don't fit; NSS says so at its start, where nobody tells it where its keys are",
+        "at the start (C_Initialize): configure p11-kit with the module and its x-init-reserved, and name it by module-name=; \
+         else report it to the program's makers",
+    ),
     ("NO_EVENT", "nothing has happened at any slot", "nothing needs to be done"),
     ("NEED_TO_CREATE_THREADS", "the module needs threads, and was told not to make any", REPORT),
     ("CANT_LOCK", "the module can't be used by several threads", LIBRARY),
