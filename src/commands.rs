@@ -35,6 +35,9 @@ use crate::terminal::Terminal;
 /// Runs what was asked for.
 pub fn run(cli: Cli, terminal: &Terminal) -> Result<(), Stop> {
     let place = place(&cli);
+    if !matches!(cli.command, Command::Derive(_)) {
+        terminal.watch();
+    }
     let outcome = perform(cli.command, &place, terminal);
     if let Err(stop) = &outcome {
         // Every error of every verb passes here, by the name that it has for scripts.

@@ -46,7 +46,8 @@ fn one_heap() {
 }
 
 /// Ends the process at once. By now everything is written and every secret is wiped; what is left are the exit handlers of
-/// libraries, which free their tables one by one: half a millisecond of a `derive`, for memory that goes away anyway.
+/// libraries, which free their tables one by one: half a millisecond of a `derive`, for memory that goes away anyway. Or they do
+/// what they like, such as to end it with another code.
 #[allow(unsafe_code)]
 pub fn leave(code: u8) -> ! {
     // SAFETY: _exit takes a number and does not return; nothing of ours waits to be flushed or dropped.

@@ -28,6 +28,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
+    secrets::credentials();
+    // Where no descriptor is to spare, results go where they always do.
+    let _ = terminal::keep_output();
     let terminal = Terminal::new(&cli.global, words);
     let outcome = hardened.map_err(anyhow::Error::from).and_then(|()| Ok(commands::run(cli, &terminal)?));
     terminal.rest();

@@ -16,7 +16,7 @@ use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
 
 use crate::hygiene::HygieneError;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, write_output};
 
 /// Exit codes of what did not happen (0 is done), for scripts to act on. They never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,7 +237,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// Prints an error where there is no terminal's rules to obey any more, or yet.
 fn print(report: Report) {
     if let Ok(line) = serde_json::to_string(&Failure { error: report }) {
-        let _ = writeln!(io::stdout(), "{line}");
+        let _ = write_output(format!("{line}\n").as_bytes());
     }
 }
 

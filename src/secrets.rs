@@ -8,6 +8,7 @@ mod source;
 use std::path::Path;
 
 pub use keyring::{Asker, Keyring, key_of};
+pub use source::credentials;
 use source::{LIMIT, Read, credential, from_fd, from_file, from_flags};
 
 use strongroom::ceremony::Error;

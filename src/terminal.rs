@@ -1,7 +1,7 @@
 //! The terminal, and its rules. Nobody else prompts or decides where text goes.
 //!
 //! 1. Standard output is for results: what `status`, `derive` and `device list` print, and with `--json` every step and
-//!    error, one object a line.
+//!    error, one object a line. It is kept from whatever a PKCS#11 module prints, which goes to standard error.
 //! 2. Standard error is for people: plans, steps, warnings, errors and their hints. `--quiet` leaves errors.
 //! 3. Questions, and what only the person in front of it may see, go to the terminal itself (`/dev/tty`), never to a pipe.
 //!    Where there is none, the error names the flag that answers instead. What is to be typed on a device's own PIN pad is
@@ -10,6 +10,7 @@
 //! 5. Colour and spinners only on a terminal; `NO_COLOR` and `--color` are obeyed.
 //! 6. A reader that goes away (`| head`) ends the program quietly.
 
+mod output;
 mod tty;
 pub mod words;
 
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Color, Global};
 use crate::report::Stop;
+pub use output::{keep as keep_output, write as write_output};
 use words::Words;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -84,13 +86,18 @@ impl Terminal {
         }
     }
 
+    /// Whether results go to a terminal.
+    pub fn shows_results(&self) -> bool {
+        output::is_terminal()
+    }
+
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// From the first question or step on, a signal ends the program with the terminal as it was. A `derive` that asks
-    /// nothing does without the thread that this takes.
-    fn watch(&self) {
+    /// From now on, a signal ends the program with the terminal as it was. A `derive` that asks nothing, and of a TPM, does
+    /// without the thread that this takes. Where modules are loaded it comes before them: they are kept from what is handled.
+    pub fn watch(&self) {
         // Where there can be no thread, signals do what they always do.
         self.watched.get_or_init(|| drop(tty::watch_signals(self.json)));
     }
@@ -103,8 +110,7 @@ impl Terminal {
     /// Bytes of a result, to standard output.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Stop> {
         self.rest();
-        let mut output = io::stdout().lock();
-        output.write_all(bytes).and_then(|()| output.flush()).map_err(Stop::Output)
+        output::write(bytes).map_err(Stop::Output)
     }
 
     /// A secret that was asked for as a result, on a line of its own.

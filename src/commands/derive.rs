@@ -1,13 +1,11 @@
 //! `strongroom derive`: a key for a label.
 
-use std::io::IsTerminal;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::bytes;
 use strongroom::ceremony::{Error, Place, may_be_passed_over};
 use strongroom::derive::{GenerationId, Label, Length, Source};
-use strongroom::device::{self, PinSources};
+use strongroom::device::{self, Kind, PinSources};
 use strongroom::ring::{Generation, Ring};
 use strongroom::secret::DerivedKey;
 use strongroom::store::{Store, StoreError};
@@ -21,10 +19,13 @@ use crate::terminal::Terminal;
 pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let label = Label::new(&args.label)?;
     let length = Length::new(args.length)?;
-    if args.format == Format::Raw && (terminal.is_json() || std::io::stdout().is_terminal()) {
+    if args.format == Format::Raw && (terminal.is_json() || terminal.shows_results()) {
         return Err(Stop::RawToTerminal);
     }
     let ring = Store::open(&place.directory)?.ring()?;
+    if ring.devices.iter().any(|record| record.uri.kind() == Kind::Pkcs11) {
+        terminal.watch();
+    }
     let generation = match args.generation {
         Some(number) => {
             ring.usable().find(|generation| generation.number == number).ok_or(Error::NoGeneration(number))?

@@ -92,8 +92,7 @@ pub fn check(uri: &str, pinned: Option<&str>, terminal: &Terminal) -> Result<(),
     let mut said = Ok(());
     checkup(&uri.parse()?, pinned.as_ref(), &mut |news: News| {
         if said.is_ok() {
-            // What a module printed before it stands on a line of its own.
-            said = terminal.result("").and_then(|()| terminal.object(&news));
+            said = terminal.object(&news);
         }
     });
     said

@@ -19,13 +19,15 @@
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
 //! (CKR codes), `initialise` and `officer` (blank tokens made ready), `recovery` (what may help), `login` (PINs), `session`
-//! (calls, and objects given back), `unwrap_template`, `clock` (a time that is none).
+//! (calls, and objects given back), `unwrap_template`, `clock` (a time that is none), `guest` (what a module
+//! changes of the process).
 
 mod checkup;
 mod clock;
 pub mod codes;
 mod error;
 pub mod fuzzing;
+pub(super) mod guest;
 pub mod initialise;
 mod keys;
 mod login;
@@ -107,7 +109,7 @@ impl Token {
         let module = Module::open(&uri.module()?)?;
         let mut recovery = Recovery::new();
         let found = loop {
-            match token::find(&module, uri) {
+            match guest::undisturbed(|| token::find(&module, uri)) {
                 Err(error) if recovery.prepare(recovery::cure(&error), &module) => {}
                 found => break found?,
             }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::pkcs11::guest;
 use super::{
     Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Pcrs, PinRequest, PinSource, Protection,
     Root, Seal,
@@ -23,6 +24,9 @@ use crate::wrap::WrappedSecret;
 
 /// How long a device may take for one call. Making a key on a slow TPM takes up to ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a waiting caller sees after the signals that end the program.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// A PIN source as the device's thread sees it.
 pub trait Caller: PinSource {
@@ -134,13 +138,12 @@ fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -
     let mut is_typing = false;
     loop {
         let start = Instant::now();
-        let heard = match is_typing {
-            true => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => news.recv_timeout(left),
-        };
+        let heard = news.recv_timeout(if is_typing { GLANCE } else { left.min(GLANCE) });
         if !is_typing {
             left = left.saturating_sub(start.elapsed());
         }
+        // Whoever waits wants to be able to end it.
+        guest::take_back_signals();
         match heard {
             Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
             Ok(News::PadWaits { device, what, reply }) => {
@@ -150,6 +153,7 @@ fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -
             }
             Ok(News::Typed) => is_typing = false,
             Ok(News::Done(done)) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) if is_typing || !left.is_zero() => {}
             Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Fault::Failed("the device's thread ended unexpectedly".to_owned()).into());

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use strongroom::refusals::Source;
 use strongroom::secret::SecretBytes;
@@ -32,10 +33,17 @@ pub fn from_flags(what: &'static str, file: &Option<PathBuf>, fd: Option<i32>) -
     }
 }
 
+/// Where systemd has put this service's credentials. Asked for first while nobody else's code has run: a library may change
+/// the environment.
+pub fn credentials() -> Option<&'static Path> {
+    static DIRECTORY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    DIRECTORY.get_or_init(|| std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)).as_deref()
+}
+
 /// systemd's credentials (systemd.exec(5), LoadCredential=).
 pub fn credential(name: &str, what: &'static str) -> Result<Option<Read>, Stop> {
-    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
-    let path = Path::new(&directory).join(name);
+    let Some(directory) = credentials() else { return Ok(None) };
+    let path = directory.join(name);
     let Ok(found) = path.metadata() else { return Ok(None) };
     let read = from_file(what, &path)?;
     let source = Source::of_credential(&read.from, &found);
@@ -66,6 +74,10 @@ pub fn from_fd(what: &'static str, fd: i32) -> Result<Read, Stop> {
     }
     // SAFETY: the descriptor is open, as was just seen, and nothing here closes it.
     let opened = unsafe { BorrowedFd::borrow_raw(fd) };
+    // Whoever started this program has left it open; what the program has opened itself closes on exec.
+    if rustix::io::fcntl_getfd(opened).is_ok_and(|flags| flags.contains(rustix::io::FdFlags::CLOEXEC)) {
+        return Err(refused("it is not open".to_owned()));
+    }
     let bytes = first_line(opened).map_err(refused)?;
     Ok(Read { bytes, from: format!("descriptor {fd}"), source: behind(opened, fd) })
 }

@@ -9,6 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use strongroom::secret::SecretBytes;
 use zeroize::Zeroize;
 
+use crate::hygiene;
 use crate::report::{self, Exit};
 
 /// Longest line that is read from a person, in bytes: what a terminal gives at most (N_TTY_BUF_SIZE).
@@ -113,7 +114,7 @@ pub fn watch_signals(json: bool) -> io::Result<()> {
         if signals.forever().next().is_some() {
             restore();
             report::interrupted(json);
-            std::process::exit(Exit::Interrupted as i32);
+            hygiene::leave(Exit::Interrupted as u8);
         }
     })?;
     Ok(())

@@ -25,6 +25,7 @@ mod doctor;
 mod dry_runs;
 mod explain;
 mod files;
+mod guests;
 mod heal;
 mod hygiene;
 mod inputs;

@@ -26,6 +26,7 @@
 //! | `flags F,F` | C_GetTokenInfo: COUNT_LOW, FINAL_TRY, LOCKED (of the user PIN), SO_FINAL_TRY, SO_LOCKED, USER_PIN (there is one), INITIALIZED or PAD are set as well |
 //! | `no-flags F,F` | C_GetTokenInfo: they are not |
 //! | `pin-room L M` | C_GetTokenInfo: PINs have from L to M bytes |
+//! | `meddle WHAT` | the process is changed, and then the call is passed on: see `meddle.rs` |
 //! | `serial TEXT` | C_GetTokenInfo: another serial number |
 //! | `hide M` | C_GetMechanismList: all but mechanism M (0x2109, or decimal) |
 //! | `type PIN` | C_Login, C_InitToken, C_InitPIN: this PIN is passed on, as if it were typed on the token's own keys; a PIN that the caller gives is refused (0x7) |
@@ -34,6 +35,7 @@
 //! absent from the list, so a new one can't go past uncounted.
 #![allow(non_snake_case, reason = "PKCS#11's own names")]
 
+mod meddle;
 mod rules;
 mod state;
 

@@ -6,6 +6,8 @@ use cryptoki_sys::{
     CKF_USER_PIN_LOCKED,
 };
 
+use super::meddle::Meddling;
+
 /// What a line makes happen.
 #[derive(Clone)]
 pub enum Action {
@@ -22,6 +24,7 @@ pub enum Action {
     Flags(CK_FLAGS),
     NoFlags(CK_FLAGS),
     PinRoom(u64, u64),
+    Meddle(Meddling),
     Serial(String),
     Hide(CK_MECHANISM_TYPE),
     Type(String),
@@ -108,6 +111,7 @@ impl Action {
             ("vanish", calls) => Action::Vanish(Some(number(calls)?)),
             ("flags", names) => Action::Flags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
             ("no-flags", names) => Action::NoFlags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
+            ("meddle", what) => Action::Meddle(Meddling::parse(what)?),
             ("pin-room", room) => {
                 let (least, most) = room.split_once(' ')?;
                 Action::PinRoom(number(least)?, number(most)?)

@@ -77,6 +77,7 @@ pub fn call(name: &'static str, pass: impl FnOnce() -> CK_RV) -> Done {
             Action::KillBefore => die(),
             Action::DropSessions => drop_sessions(),
             Action::Logout => log_out(),
+            Action::Meddle(what) => what.happen(),
             Action::Vanish(calls) => {
                 drop_sessions();
                 with(|state| state.vanished = Some(calls.unwrap_or(u64::MAX)));

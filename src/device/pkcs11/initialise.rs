@@ -11,6 +11,7 @@ use std::str::FromStr;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
+use super::guest::undisturbed;
 use super::module::Module;
 use super::officer::Officer;
 use super::session::Session;
@@ -230,10 +231,10 @@ fn typed<T>(
     work: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, NotSet> {
     if !blank.has_pin_pad {
-        return work().map_err(NotSet::Answered);
+        return undisturbed(work).map_err(NotSet::Answered);
     }
     pins.call_to_the_pad(&blank.name, what).map_err(NotSet::NobodyThere)?;
-    let done = work();
+    let done = undisturbed(work);
     pins.has_typed();
     done.map_err(NotSet::Answered)
 }

@@ -5,6 +5,7 @@ use cryptoki::session::UserType;
 use cryptoki::types::RawAuthPin;
 
 use super::error;
+use super::guest::undisturbed;
 use super::module::Module;
 use super::session::Session;
 use super::token::Found;
@@ -51,7 +52,7 @@ pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&
     may_try(now.name(), tries_left, pins.may_use_last_try())?;
     let (sent, pin) = if now.has_pin_pad() {
         pins.call_to_the_pad(&now.name(), &format!("the user PIN of {}", now.name()))?;
-        let sent = session.calls().login(UserType::User, None);
+        let sent = undisturbed(|| session.calls().login(UserType::User, None));
         pins.has_typed();
         (sent, None)
     } else {
@@ -61,7 +62,7 @@ pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&
         };
         // Wiped on drop, by `secrecy`.
         let raw = RawAuthPin::new(Box::new(pin.expose_secret().to_vec()));
-        (session.calls().login_with_raw(UserType::User, &raw), Some(pin))
+        (undisturbed(|| session.calls().login_with_raw(UserType::User, &raw)), Some(pin))
     };
     match sent {
         Ok(()) => Ok(LoggedIn { session, taken: pin }),

@@ -13,6 +13,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::slot::{Slot, TokenInfo};
 
+use super::guest::undisturbed;
 use super::{clock, error, p11kit};
 use crate::device::{DeviceError, Fault};
 
@@ -83,7 +84,7 @@ impl Module {
             return Ok(false);
         }
         // It may say that it is not initialised: that is why we are here.
-        drop(self.library.calls.clone().finalize());
+        drop(undisturbed(|| self.library.calls.clone().finalize()));
         self.library.initialise(users.init.as_deref())
     }
 }
@@ -99,7 +100,7 @@ impl Library {
             // is this text as a C string; it outlives the call.
             Some(init) => unsafe { CInitializeArgs::new_with_reserved(flags, NonNull::from(init).cast()) },
         };
-        match self.calls.initialize(arguments) {
+        match undisturbed(|| self.calls.initialize(arguments)) {
             Ok(()) => Ok(true),
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
             Err(source) => {
@@ -116,7 +117,7 @@ impl Drop for Module {
         users.count -= 1;
         if users.count == 0 && users.ours {
             // Nobody is left who could act on an error; but then it is still ours.
-            users.ours = self.library.calls.clone().finalize().is_err();
+            users.ours = undisturbed(|| self.library.calls.clone().finalize()).is_err();
         }
     }
 }
@@ -134,7 +135,7 @@ fn load(path: &Path) -> Result<&'static Library, DeviceError> {
     if let Some(library) = loaded.iter().find(|library| library.path == path) {
         return Ok(library);
     }
-    let calls = Pkcs11::new(&path).map_err(|source| {
+    let calls = undisturbed(|| Pkcs11::new(&path)).map_err(|source| {
         let what = format!("{} can't be loaded as a PKCS#11 module: {source}", path.display());
         DeviceError::from(Fault::Unreachable(what))
     })?;

@@ -11,6 +11,7 @@ use cryptoki::slot::Slot;
 
 use zeroize::Zeroize;
 
+use super::guest::undisturbed;
 use super::module::Module;
 use crate::secret::{KEY_BYTES, Mac, SecretBytes};
 use crate::wrap::A256KW_BYTES;
@@ -28,11 +29,11 @@ pub struct Temporary<'s> {
 
 impl Session {
     pub fn read_only(module: &Module, slot: Slot) -> Result<Self> {
-        Ok(Self { inner: module.calls().open_ro_session(slot)? })
+        Ok(Self { inner: undisturbed(|| module.calls().open_ro_session(slot))? })
     }
 
     pub fn read_write(module: &Module, slot: Slot) -> Result<Self> {
-        Ok(Self { inner: module.calls().open_rw_session(slot)? })
+        Ok(Self { inner: undisturbed(|| module.calls().open_rw_session(slot))? })
     }
 
     /// The crate's session, for what is one call of it.
