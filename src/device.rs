@@ -35,7 +35,7 @@ pub use counter::Counter;
 pub use discover::{Candidate, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
 pub use pcrs::{Bank, PcrChange, PcrState, Pcrs, PcrsError, usual_cause};
-pub use pkcs11::{BlankToken, LabelError, TokenIdentity, TokenLabel, WrappingKey};
+pub use pkcs11::{BlankToken, LabelError, TokenIdentity, TokenLabel, Ways, WrappingKey};
 pub use uri::{DeviceUri, Kind, Pkcs11Uri, TpmUri, UriError};
 
 use crate::bytes::{Base64, Hex};
@@ -163,7 +163,7 @@ pub struct Part {
 #[serde(transparent)]
 pub struct UsePart(pub Part);
 
-/// The half that can be exported; used in ceremonies only.
+/// The half that can be exported; used in ceremonies only. Empty where the device lets no secret out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExportPart(pub Part);
@@ -175,11 +175,17 @@ impl UsePart {
     }
 }
 
+impl ExportPart {
+    pub fn is_empty(&self) -> bool {
+        self.0.blob.0.is_empty()
+    }
+}
+
 /// One generation as one device keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
-    /// How it is sealed: `TPM2_HMAC` or the wrap mechanism's name, `CKM_AES_KEY_WRAP`.
+    /// How it is sealed: `TPM2_HMAC`, the wrap mechanism's name such as `CKM_AES_KEY_WRAP`, or `token object`.
     pub mechanism: String,
     #[serde(rename = "use")]
     pub use_part: UsePart,
@@ -227,8 +233,15 @@ pub enum Root {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         endorsement: Option<Base64>,
     },
-    /// The token and the two wrapping keys on it, with their attributes as read back.
-    Pkcs11 { token: TokenIdentity, use_key: WrappingKey, export_key: WrappingKey },
+    /// The token and the two wrapping keys on it, with their attributes as read back; and the ways that its self-test has shown,
+    /// where they are not CKM_AES_KEY_WRAP for everything.
+    Pkcs11 {
+        token: TokenIdentity,
+        use_key: WrappingKey,
+        export_key: WrappingKey,
+        #[serde(default, skip_serializing_if = "Ways::is_default")]
+        ways: Ways,
+    },
 }
 
 impl Root {
@@ -253,12 +266,20 @@ impl Root {
         }
     }
 
+    /// Whether the device lets out what it seals. One that does not serves, and can neither make a generation nor a backup.
+    pub fn lets_out(&self) -> bool {
+        match self {
+            Root::Tpm { .. } => true,
+            Root::Pkcs11 { ways, .. } => ways.let_out(),
+        }
+    }
+
     /// A short public name for this very device: `SHA256:` and the hash of what is pinned. Goes into backups.
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};
         let pinned = match self {
             Root::Tpm { public, .. } => public.0.clone(),
-            Root::Pkcs11 { token, use_key, export_key } => {
+            Root::Pkcs11 { token, use_key, export_key, .. } => {
                 let mut text = [&token.manufacturer, "\0", &token.model, "\0", &token.serial, "\0", &token.label, "\0"]
                     .concat()
                     .into_bytes();
@@ -295,9 +316,20 @@ pub struct Description {
     pub lacks: Vec<String>,
     /// What an admin should know, such as "use implies export".
     pub notes: Vec<String>,
+    /// How secrets are kept on it, come in and leave: on a token that is set up, as its self-test has shown.
+    #[serde(default)]
+    pub ways: Option<String>,
+    /// Whether secrets can leave it for a backup, as far as it says without a PIN. One that lets none out can only be one more
+    /// device of a ring.
+    #[serde(default = "yes")]
+    pub exports: bool,
     /// The banks of PCRs that seals can be bound to, `sha256`; none on a token.
     #[serde(default)]
     pub pcr_banks: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Description {

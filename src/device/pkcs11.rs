@@ -1,9 +1,12 @@
 //! PKCS#11 tokens: HSMs, smart cards, soft tokens, by version 2.40 and later of the standard.
 //!
-//! A token keeps two AES-256 wrapping keys for a ring (`keys`) and no master secret: that is a session object, made
+//! A token keeps two wrapping keys for a ring (`keys`) and no master secret: that is a session object, made
 //! and used inside, and outside only ever wrapped (`seal`). The use key forces what it unwraps to stay inside, where
 //! the token can do that; the self-test (`selftest`) shows whether it does. Nothing but a module's own answers is
 //! believed: which tokens there are (`token`), what they can do, what attributes a key has.
+//!
+//! By which mechanisms, is the token's matter: `discovery` finds what works when the token is set up, and the ring records it
+//! (`ways`). Some let a secret come and leave only by RSA-OAEP (`transport`, `oaep`), or keep it themselves (`objects`).
 //!
 //! Sequence of calls of a one-shot use, which is to open, prove the generation's id, and derive:
 //!
@@ -19,19 +22,23 @@
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
 //! (CKR codes), `initialise` and `officer` (blank tokens made ready), `recovery` (what may help), `login` (PINs), `session`
-//! (calls, and objects given back), `unwrap_template`, `clock` (a time that is none), `guest` (what a module
-//! changes of the process).
+//! (calls, and objects given back), `clock` (a time that is none), `guest` (what a module changes of the process), `mechanism`
+//! and `unwrap_template` (what the `cryptoki` crate does not know).
 
 mod checkup;
 mod clock;
 pub mod codes;
+mod discovery;
 mod error;
 pub mod fuzzing;
 pub(super) mod guest;
 pub mod initialise;
 mod keys;
 mod login;
+mod mechanism;
 mod module;
+mod oaep;
+mod objects;
 mod officer;
 pub(super) mod p11kit;
 mod recovery;
@@ -39,8 +46,10 @@ mod seal;
 mod selftest;
 mod session;
 mod token;
+mod transport;
 mod unwrap_template;
 pub(super) mod uri;
+mod ways;
 
 use std::path::Path;
 
@@ -48,15 +57,20 @@ use cryptoki::object::ObjectHandle;
 use serde::{Deserialize, Serialize};
 
 pub use checkup::{STEPS, checkup};
+use discovery::{Discovered, Search};
 pub use initialise::{BlankToken, LabelError, TokenLabel};
-use keys::Role;
 pub use keys::WrappingKey;
+use keys::{Handles, Local, Maker, Role};
 use login::LoggedIn;
 pub use module::Module;
 use recovery::{Cure, Recovery};
+use seal::{Bench, Both, Form};
+use selftest::Test;
 use session::Session;
 use token::Found;
 pub use uri::Pkcs11Uri;
+use ways::Kept;
+pub use ways::Ways;
 
 use super::lock::DeviceLock;
 use super::thread::SentPins;
@@ -98,8 +112,8 @@ pub struct Token {
 struct Work {
     /// The use part that was used last, and its key: loaded once for many HMACs.
     loaded: Option<(Base64, ObjectHandle)>,
-    use_key: Option<ObjectHandle>,
-    export_key: Option<ObjectHandle>,
+    use_key: Option<Handles>,
+    export_key: Option<Handles>,
     session: Session,
 }
 
@@ -148,7 +162,8 @@ impl Token {
     }
 
     fn log_in(&mut self) -> Result<LoggedIn, DeviceError> {
-        let done = login::log_in(&self.module, &self.found, self.pins.as_ref(), self.pin.as_ref());
+        let writes = self.ways().kept == Kept::Objects {};
+        let done = login::log_in(&self.module, &self.found, writes, self.pins.as_ref(), self.pin.as_ref());
         self.pin_was_sent |= match &done {
             Ok(_) => self.found.wants_login(),
             Err(refused) => refused.was_sent,
@@ -206,36 +221,64 @@ impl Token {
         }
     }
 
-    /// The pinned wrapping key of `role`, found and checked once a session.
-    fn key(&mut self, role: Role) -> Result<ObjectHandle, DeviceError> {
-        let id = match (&self.pinned, role) {
-            (Some(Root::Pkcs11 { use_key, .. }), Role::Use) => use_key.id,
-            (Some(Root::Pkcs11 { export_key, .. }), Role::Export) => export_key.id,
-            _ => return Err(Fault::Failed(format!("{} is not set up for this ring", self.found.name())).into()),
-        };
+    /// How this token does it: as recorded. On one that is not set up, as most do.
+    fn ways(&self) -> Ways {
+        match &self.pinned {
+            Some(Root::Pkcs11 { ways, .. }) => *ways,
+            Some(Root::Tpm { .. }) | None => Ways::default(),
+        }
+    }
+
+    /// The CKA_ID of the ring's key of `role`.
+    fn id(&self, role: Role) -> Result<Hex<16>, DeviceError> {
+        match (&self.pinned, role) {
+            (Some(Root::Pkcs11 { use_key, .. }), Role::Use) => Ok(use_key.id),
+            (Some(Root::Pkcs11 { export_key, .. }), Role::Export) => Ok(export_key.id),
+            _ => Err(Fault::Failed(format!("{} is not set up for this ring", self.found.name())).into()),
+        }
+    }
+
+    fn local(&self, role: Role) -> Local {
+        match (&self.pinned, role) {
+            (Some(Root::Pkcs11 { use_key, .. }), Role::Use) => Local::as_pinned(use_key),
+            (Some(Root::Pkcs11 { export_key, .. }), Role::Export) => Local::as_pinned(export_key),
+            (Some(Root::Tpm { .. }) | None, _) => Local::Required,
+        }
+    }
+
+    /// The pinned wrapping key of `role`, found and checked once a session; none where the token needs none.
+    fn key(&mut self, role: Role) -> Result<Option<Handles>, DeviceError> {
+        let (id, local, kind) = (self.id(role)?, self.local(role), self.ways().kept.keys());
         let work = self.work()?;
         let known = match role {
             Role::Use => work.use_key,
             Role::Export => work.export_key,
         };
-        if let Some(key) = known {
-            return Ok(key);
-        }
+        let (None, Some(kind)) = (known, kind) else { return Ok(known) };
         let (work, found) = (self.work.as_mut().expect("logged in above"), &self.found);
-        let key = keys::pinned(&work.session, found, role, id)?;
+        let key = keys::pinned(&work.session, found, role, kind, id, local)?;
         match role {
             Role::Use => work.use_key = Some(key),
             Role::Export => work.export_key = Some(key),
         }
-        Ok(key)
+        Ok(Some(key))
     }
 
-    fn both_keys(&mut self) -> Result<(ObjectHandle, ObjectHandle, &Session), DeviceError> {
+    /// All that a seal is made with.
+    fn bench(&mut self) -> Result<Bench<'_>, DeviceError> {
         let (use_key, export_key) = (self.key(Role::Use)?, self.key(Role::Export)?);
-        Ok((use_key, export_key, &self.work()?.session))
+        let keys = use_key.zip(export_key).map(|(use_key, export_key)| Both { use_key, export_key });
+        let (ways, ring) = (self.ways(), self.id(Role::Use)?);
+        Ok(Bench { session: &self.work()?.session, ways, keys, ring })
     }
 
-    /// The secret of a use part as a session object: the one loaded last, or loaded now in its place.
+    /// The same without a look at the wrapping keys, for what needs none.
+    fn bare_bench(&mut self) -> Result<Bench<'_>, DeviceError> {
+        let (ways, ring) = (self.ways(), self.id(Role::Use).unwrap_or(selftest::NO_RING));
+        Ok(Bench { session: &self.work()?.session, ways, keys: None, ring })
+    }
+
+    /// The secret of a use part as an object: the one loaded last, or loaded now in its place.
     fn loaded(&mut self, part: &UsePart) -> Result<ObjectHandle, DeviceError> {
         let key = self.key(Role::Use)?;
         let work = self.work()?;
@@ -244,36 +287,20 @@ impl Token {
             Some((_, secret)) => {
                 let secret = *secret;
                 work.loaded = None;
-                work.session.calls().destroy_object(secret).map_err(error::plain)?;
+                // What the token keeps stays.
+                if key.is_some() {
+                    work.session.calls().destroy_object(secret).map_err(error::plain)?;
+                }
             }
             None => {}
         }
-        let secret = seal::unseal(&work.session, key, &part.0, &seal::locked())?.keep();
-        work.loaded = Some((part.0.blob.clone(), secret));
-        Ok(secret)
-    }
-
-    /// The key that `id` is meant for: found, or made now. A key that the ring has pinned is never made again. `is_making`
-    /// says which key could not be made, after an error.
-    fn found_or_made(
-        &mut self,
-        role: Role,
-        id: Hex<16>,
-        is_making: &mut Option<Role>,
-    ) -> Result<ObjectHandle, DeviceError> {
-        let is_pinned = match &self.pinned {
-            Some(Root::Pkcs11 { use_key, export_key, .. }) => [use_key.id, export_key.id].contains(&id),
-            _ => false,
+        let bench = self.bare_bench()?;
+        let secret = match key {
+            Some(key) => seal::unseal(&bench, key, &part.0, Form::Locked)?.keep(),
+            None => objects::find(&bench, part)?,
         };
-        self.work()?;
-        let (session, found) = (&self.work.as_ref().expect("logged in above").session, &self.found);
-        if !is_pinned && keys::find(session, found, role, id)?.is_none() {
-            *is_making = Some(role);
-            let writing = Session::read_write(&self.module, found.slot).map_err(error::plain)?;
-            keys::make(&writing, role, id)?;
-            *is_making = None;
-        }
-        keys::pinned(session, found, role, id)
+        self.work()?.loaded = Some((part.0.blob.clone(), secret));
+        Ok(secret)
     }
 
     fn set_up(&mut self, intent: &Intent, is_making: &mut Option<Role>) -> Result<Root, DeviceError> {
@@ -282,18 +309,72 @@ impl Token {
         if !lacks.is_empty() {
             return Err(Fault::Missing(format!("{} lacks {}", self.found.name(), lacks.join(", "))).into());
         }
-        let use_key = self.found_or_made(Role::Use, intent.use_key, is_making)?;
-        let export_key = self.found_or_made(Role::Export, intent.export_key, is_making)?;
-        let work = self.work.as_mut().expect("the keys were found in a session");
-        let locks_use = selftest::run(&work.session, &self.found, use_key, export_key, &mut |_| {})?;
-        (work.use_key, work.export_key) = (Some(use_key), Some(export_key));
-        let root = Root::Pkcs11 {
-            token: self.found.identity.clone(),
-            use_key: WrappingKey::checked(intent.use_key, locks_use),
-            export_key: WrappingKey::checked(intent.export_key, false),
+        self.work()?;
+        let Discovered { ways, keys, locks_use } = match &self.pinned {
+            Some(Root::Pkcs11 { ways, .. }) => {
+                let ways = *ways;
+                self.set_up_again(ways, intent, is_making)?
+            }
+            Some(Root::Tpm { .. }) | None => self.discover(intent, is_making)?,
         };
+        let (use_key, export_key) = match keys {
+            Some(Both { use_key, export_key }) => (
+                WrappingKey::checked(intent.use_key, use_key, locks_use),
+                WrappingKey::checked(intent.export_key, export_key, false),
+            ),
+            None => (WrappingKey::none(intent.use_key, locks_use), WrappingKey::none(intent.export_key, false)),
+        };
+        let root = Root::Pkcs11 { token: self.found.identity.clone(), use_key, export_key, ways };
         self.pinned = Some(root.clone());
+        let work = self.work.as_mut().expect("the token was tried in a session");
+        (work.use_key, work.export_key) = (keys.map(|both| both.use_key), keys.map(|both| both.export_key));
         Ok(root)
+    }
+
+    /// What was recorded, shown again.
+    fn set_up_again(
+        &mut self,
+        ways: Ways,
+        intent: &Intent,
+        is_making: &mut Option<Role>,
+    ) -> Result<Discovered, DeviceError> {
+        let session = &self.work.as_ref().expect("logged in by the caller").session;
+        let maker = self.maker(session, intent);
+        let keys = ways.kept.keys().map(|kind| maker.both(kind, is_making)).transpose()?.map(|made| made.keys);
+        let bench = Bench { session, ways, keys, ring: intent.use_key };
+        let locks_use = selftest::run(&Test::new(session, &self.found), &bench, true, &mut |_| {})?;
+        Ok(Discovered { ways, keys, locks_use })
+    }
+
+    /// What works, tried in a session that may write, since some tokens have token objects alone.
+    fn discover(&mut self, intent: &Intent, is_making: &mut Option<Role>) -> Result<Discovered, DeviceError> {
+        let offered = self.found.offered(&self.module)?;
+        let writing = Session::read_write(&self.module, self.found.slot).map_err(error::plain)?;
+        let test = Test::new(&writing, &self.found);
+        let mut search = Search::new(&test, &offered);
+        let (ways, inside) = search.passage()?;
+        let maker = self.maker(&writing, intent);
+        for kind in [keys::Kind::Aes, keys::Kind::Rsa] {
+            if ways.only_token_objects || search.kept(kind).is_empty() {
+                continue;
+            }
+            let Some(made) = search.keys(|| maker.both(kind, is_making))? else { continue };
+            if let Some(discovered) = search.keeping(&ways, kind, made.keys, intent.use_key, &inside)? {
+                return Ok(discovered);
+            }
+            maker.discard(&made)?;
+        }
+        drop(inside);
+        let discovered = search.keeps_objects(&ways, intent.use_key)?;
+        if let Some(work) = &mut self.work {
+            // What is taken in will be written.
+            *work = Work { loaded: None, use_key: None, export_key: None, session: writing };
+        }
+        Ok(discovered)
+    }
+
+    fn maker<'a>(&'a self, session: &'a Session, intent: &'a Intent) -> Maker<'a> {
+        Maker { module: &self.module, token: &self.found, session, intent, pinned: self.pinned.as_ref() }
     }
 }
 
@@ -318,10 +399,7 @@ impl Device for Token {
     /// generation is told by its id.
     fn generate(&mut self, protection: Protection<'_>, _qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
         nothing_of_its_own(protection)?;
-        self.attempt(|token| {
-            let (use_key, export_key, session) = token.both_keys()?;
-            seal::generate(session, use_key, export_key)
-        })
+        self.attempt(|token| seal::generate(&token.bench()?))
     }
 
     fn hmac(&mut self, key: Key<'_>, message: &[u8]) -> Result<Mac, DeviceError> {
@@ -332,9 +410,9 @@ impl Device for Token {
                     token.work()?.session.hmac(secret, message)
                 }
                 Key::Wrapped(wrapped, kek) => {
-                    let session = &token.work()?.session;
-                    let secret = seal::take_in(session, wrapped, kek, &seal::locked())?;
-                    session.hmac(secret.handle(), message)
+                    let bench = token.bare_bench()?;
+                    let secret = seal::take_in(&bench, wrapped, kek, Form::Locked)?;
+                    bench.session.hmac(secret.handle(), message)
                 }
             };
             signed.map_err(|source| {
@@ -348,7 +426,7 @@ impl Device for Token {
     fn export(&mut self, part: &ExportPart, kek: &Kek) -> Result<WrappedSecret, DeviceError> {
         self.attempt(|token| {
             let key = token.key(Role::Export)?;
-            seal::export(&token.work()?.session, key, part, kek)
+            seal::export(&token.bare_bench()?, key, part, kek)
         })
     }
 
@@ -361,8 +439,9 @@ impl Device for Token {
             let mut ours = Vec::new();
             // Both are looked at before either is destroyed.
             for (role, id) in [(Role::Use, intent.use_key), (Role::Export, intent.export_key)] {
-                ours.extend(keys::find(session, found, role, id)?);
+                ours.extend(keys::objects(session, found, role, id)?);
             }
+            ours.extend(objects::of_ring(session, intent.use_key)?);
             had_any |= !ours.is_empty();
             is_destroying = had_any;
             let writing = Session::read_write(&token.module, found.slot).map_err(error::plain)?;
@@ -381,10 +460,7 @@ impl Device for Token {
 
     fn import(&mut self, wrapped: &WrappedSecret, kek: &Kek, protection: Protection<'_>) -> Result<Seal, DeviceError> {
         nothing_of_its_own(protection)?;
-        self.attempt(|token| {
-            let (use_key, export_key, session) = token.both_keys()?;
-            seal::import(session, use_key, export_key, wrapped, kek)
-        })
+        self.attempt(|token| seal::import(&token.bench()?, wrapped, kek))
     }
 
     /// PKCS#11 has no object that only counts up: a token's data can be set back.

@@ -87,7 +87,7 @@ impl Rack {
         let conf = format!("version opencryptoki-3.1\n{slots}");
         fs::write(etc.join("opencryptoki.conf"), conf).expect("a file in our directory");
         self.script += "mount --bind \"$RACK/opencryptoki\" /etc/opencryptoki\n\
-                        for place in /var/lib/opencryptoki /run; do mount -t tmpfs none $place; done\n\
+                        for place in /var/lib/opencryptoki /run /dev/shm; do mount -t tmpfs none $place; done\n\
                         mkdir -p /run/lock/opencryptoki /var/log/opencryptoki\n";
         for label in labels {
             self.script += &format!("mkdir -p /run/lock/opencryptoki/{label} /var/lib/opencryptoki/{label}/TOK_OBJ\n");

@@ -1,30 +1,16 @@
 //! The same secret on every kind of device: same id, same keys, there and back; and a backup of each restores onto each.
 
-use strongroom::device::{self, Device, DeviceError, Intent, NoPin, PinRequest, PinSource};
-use strongroom::secret::{Pin, SecretBytes};
+use strongroom::device::{self, Device, Intent, NoPin, PinSource};
 
 use crate::common::isolate::this_test;
 use crate::common::outside::Server;
-use crate::common::rack::{self, Rack};
+use crate::common::rack::{self, Rack, SHORT_PIN};
 use crate::common::softhsm::{SoftHsm, USER_PIN, in_own_process};
 use crate::common::swtpm::Swtpm;
+use crate::pins::Typed;
 use crate::suite;
 
-struct TokenPin;
-
-impl PinSource for TokenPin {
-    fn pin(&self, _: &PinRequest) -> Result<Pin, DeviceError> {
-        Ok(Pin::new(SecretBytes::copy_of(USER_PIN.as_bytes())))
-    }
-
-    fn call_to_the_pad(&self, _: &str, _: &str) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn may_use_last_try(&self) -> bool {
-        false
-    }
-}
+const TOKEN_PIN: Typed = Typed(USER_PIN);
 
 fn ready<'p>(uri: &str, pins: &'p dyn PinSource) -> Box<dyn Device + 'p> {
     let mut device = device::open(&uri.parse().unwrap(), None, pins).unwrap();
@@ -39,7 +25,7 @@ fn from_a_tpm_to_a_token_and_back() {
         || SoftHsm::new("payroll"),
         |hsm| {
             let swtpm = Swtpm::start();
-            suite::move_between(ready(&swtpm.uri(), &NoPin).as_mut(), ready(&hsm.uri(), &TokenPin).as_mut());
+            suite::move_between(ready(&swtpm.uri(), &NoPin).as_mut(), ready(&hsm.uri(), &TOKEN_PIN).as_mut());
         },
     );
 }
@@ -51,7 +37,7 @@ fn from_a_token_to_a_tpm_and_back() {
         || SoftHsm::new("payroll"),
         |hsm| {
             let swtpm = Swtpm::start();
-            suite::move_between(ready(&hsm.uri(), &TokenPin).as_mut(), ready(&swtpm.uri(), &NoPin).as_mut());
+            suite::move_between(ready(&hsm.uri(), &TOKEN_PIN).as_mut(), ready(&swtpm.uri(), &NoPin).as_mut());
         },
     );
 }
@@ -59,13 +45,20 @@ fn from_a_token_to_a_tpm_and_back() {
 /// Made on a server with the one, restored onto another server with the other, by the program itself.
 #[test]
 fn backups_cross_between_every_pair() {
-    let rack = || Rack::new().softhsm(&["softhsm2"]).kryoptic(&["kryoptic"]);
+    let rack =
+        || Rack::new().softhsm(&["softhsm2"]).kryoptic(&["kryoptic"]).nss(&["nss"]).opencryptoki(&["opencryptoki"]);
     rack::in_own_process(this_test!(), rack, || {
         let swtpm = Swtpm::start();
-        let pin = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(pin.path(), USER_PIN).expect("a file of ours");
-        let token = |name| format!("pkcs11:token={name}?module-name={name}&pin-source={}", pin.path().display());
-        let devices = [swtpm.uri(), token("softhsm2"), token("kryoptic")];
+        let pins = [USER_PIN, SHORT_PIN].map(|pin| {
+            let file = tempfile::NamedTempFile::new().expect("a temporary file");
+            std::fs::write(file.path(), pin).expect("a file of ours");
+            file
+        });
+        let token = |name, pin: usize| {
+            format!("pkcs11:token={name}?module-name={name}&pin-source={}", pins[pin].path().display())
+        };
+        let tokens = [token("softhsm2", 0), token("kryoptic", 0), token("nss", 0), token("opencryptoki", 1)];
+        let devices = [&[swtpm.uri()], &tokens[..]].concat();
         let mut crossed = 0;
         for from in &devices {
             let one = Server::new(from.clone(), None);

@@ -51,3 +51,35 @@ promises! { on_a_token:
     proves_what_it_loads,
 }
 promises! { on_two_tokens: move_between, refuses_anothers_seal }
+
+/// Runs a promise on a token that lacks the mechanisms of these names, and looks at how it is set up.
+fn on_a_poorer_one(test: &str, without: &[&str], ways: &str) {
+    in_own_process(
+        test,
+        || Kryoptic::without("payroll", without),
+        |kryoptic| {
+            let pins = right();
+            let mut device = open(&kryoptic.uri("payroll"), None, &pins);
+            let root = device.provision(&Intent::random()).unwrap();
+            let recorded = serde_json::to_string(&root).unwrap();
+            assert!(recorded.contains(ways), "{recorded}");
+            for promise in suite::ALL {
+                promise(&mut *device);
+            }
+        },
+    );
+}
+
+/// The number that the `cryptoki` crate does not know.
+#[test]
+fn wraps_by_rfc_5649() {
+    let ways = r#""how":"under-kek","mechanism":"CKM_AES_KEY_WRAP_KWP","algorithm":"A256KWP""#;
+    on_a_poorer_one(this_test!(), &["CKM_AES_KEY_WRAP"], ways);
+}
+
+#[test]
+fn lets_secrets_pass_by_oaep() {
+    let without = ["CKM_AES_KEY_WRAP", "CKM_AES_KEY_WRAP_KWP"];
+    let ways = r#""how":"encrypted","mechanism":"CKM_RSA_PKCS_OAEP/SHA-256""#;
+    on_a_poorer_one(this_test!(), &without, ways);
+}

@@ -1,10 +1,11 @@
 //! NSS softokn, which must be told where its database is: as p11-kit is configured with it.
 
-use strongroom::device::{self, Fault, NoPin, Probe};
+use strongroom::device::{self, Fault, Intent, NoPin, Probe};
 
 use crate::common::isolate::this_test;
 use crate::common::rack::{NSS, Rack, in_own_process};
-use crate::pkcs11::describe;
+use crate::pkcs11::{describe, open, right};
+use crate::suite;
 
 const URIS: [&str; 2] = ["pkcs11:token=payroll?module-name=nss", "pkcs11:token=second?module-name=nss"];
 
@@ -37,5 +38,24 @@ fn its_tokens_are_discovered() {
         let uris: Vec<&str> = found.iter().map(|candidate| candidate.uri.as_str()).collect();
         let named = |label| format!("pkcs11:token={label};serial=0000000000000000?module-name=nss");
         assert_eq!(uris, [named("payroll"), named("second")]);
+    });
+}
+
+/// It wraps even what is not extractable: use implies export, and is said to.
+#[test]
+fn it_keeps_its_promises_but_one() {
+    in_own_process(this_test!(), rack, || {
+        let pins = right();
+        let [mut device, mut other] = URIS.map(|uri| open(uri, None, &pins));
+        let root = device.provision(&Intent::random()).unwrap();
+        let recorded = serde_json::to_string(&root).unwrap();
+        println!("{recorded}");
+        assert!(recorded.contains(r#""locks_use":false"#), "{recorded}");
+        for promise in suite::ALL {
+            promise(&mut *device);
+        }
+        other.provision(&Intent::random()).unwrap();
+        suite::move_between(&mut *device, &mut *other);
+        suite::refuses_anothers_seal(&mut *device, &mut *other);
     });
 }

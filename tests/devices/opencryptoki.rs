@@ -4,7 +4,8 @@ use strongroom::device::{self, Fault, Intent, NoPin};
 
 use crate::common::isolate::this_test;
 use crate::common::rack::{Rack, SHORT_PIN, in_own_process};
-use crate::pkcs11::{describe, fault, open, pin};
+use crate::pkcs11::{describe, fault, open, pin, right};
+use crate::suite;
 
 const URI: &str = "pkcs11:token=payroll?module-name=opencryptoki";
 
@@ -26,14 +27,39 @@ fn a_clock_that_is_none_is_left_out() {
     });
 }
 
+/// RSA-OAEP is all it has that authenticates what it wraps, and what is unwrapped it locks only afterwards.
 #[test]
-fn what_it_lacks_is_told_before_anything_is_made() {
+fn it_keeps_secrets_by_oaep() {
     in_own_process(this_test!(), rack, || {
         let pins = pin(SHORT_PIN);
         let mut device = open(URI, None, &pins);
-        assert_eq!(device.describe().unwrap().lacks, ["CKM_AES_KEY_WRAP (0x2109)"]);
-        let refused = fault(device.provision(&Intent::random()));
-        assert_eq!(refused, Fault::Missing("the token `payroll` lacks CKM_AES_KEY_WRAP (0x2109)".to_owned()));
-        assert_eq!(pins.asked.get(), 0, "refused before any login");
+        let root = device.provision(&Intent::random()).unwrap();
+        let recorded = serde_json::to_string(&root).unwrap();
+        println!("{recorded}");
+        for part in [r#""kept":{"how":"encrypted","#, r#""locks_afterwards":true"#, r#""locks_use":false"#] {
+            assert!(recorded.contains(part), "{part}: {recorded}");
+        }
+        for promise in suite::ALL {
+            promise(&mut *device);
+        }
+        assert_eq!(pins.asked.get(), 1);
     });
+}
+
+/// Its secrets come onto SoftHSM, and back.
+#[test]
+fn its_backups_cross() {
+    in_own_process(
+        this_test!(),
+        || rack().softhsm(&["other"]),
+        || {
+            let (short, long) = (pin(SHORT_PIN), right());
+            let (mut one, mut other) =
+                (open(URI, None, &short), open("pkcs11:token=other?module-name=softhsm2", None, &long));
+            one.provision(&Intent::random()).unwrap();
+            other.provision(&Intent::random()).unwrap();
+            suite::move_between(&mut *one, &mut *other);
+            suite::refuses_anothers_seal(&mut *one, &mut *other);
+        },
+    );
 }

@@ -3,8 +3,9 @@
 use strongroom::device::{Device, Intent};
 
 use crate::common::isolate::this_test;
-use crate::common::rack::{Rack, in_own_process};
-use crate::pkcs11::{open, promises, right};
+use crate::common::rack::{Rack, SHORT_PIN, in_own_process};
+use crate::common::softhsm::USER_PIN;
+use crate::pkcs11::{open, pin, promises, right};
 use crate::suite;
 
 /// Tokens whose labels say which module is behind them.
@@ -57,3 +58,18 @@ promises! { on_each_token:
     proves_what_it_loads,
 }
 promises! { on_two_tokens: move_between, refuses_anothers_seal }
+
+/// The ways that they have are found through it too: raw numbers, key pairs, and what is locked afterwards.
+#[test]
+fn tokens_of_other_kinds_keep_the_promises() {
+    in_own_process(this_test!(), rack, || {
+        for (label, user_pin) in [("nss", USER_PIN), ("opencryptoki", SHORT_PIN)] {
+            let pins = pin(user_pin);
+            let mut device = open(&uri(label), None, &pins);
+            device.provision(&Intent::random()).unwrap();
+            for promise in suite::ALL {
+                promise(&mut *device);
+            }
+        }
+    });
+}

@@ -8,6 +8,21 @@ use strongroom::device::{Device, DeviceError, ExportPart, Fault, Intent, Key, Pr
 use strongroom::secret::{Kek, Mac, MasterSecret, SecretBytes, random_array};
 use strongroom::wrap::WrappedSecret;
 
+/// All that a device promises by itself, once it is provisioned.
+pub const ALL: [fn(&mut dyn Device); 11] = [
+    describes_itself,
+    gives_the_rfc_4231_vectors,
+    gives_the_rfc_5869_vectors,
+    takes_long_messages,
+    keeps_its_secret,
+    keeps_secrets_apart,
+    imports_what_it_exported,
+    refuses_to_export_a_use_part,
+    refuses_a_tampered_seal,
+    refuses_a_tampered_backup,
+    proves_what_it_loads,
+];
+
 /// The longest message that one HMAC takes.
 const LONGEST: usize = 1024;
 

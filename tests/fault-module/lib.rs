@@ -31,11 +31,26 @@
 //! | `hide M` | C_GetMechanismList: all but mechanism M (0x2109, or decimal) |
 //! | `type PIN` | C_Login, C_InitToken, C_InitPIN: this PIN is passed on, as if it were typed on the token's own keys; a PIN that the caller gives is refused (0x7) |
 //!
+//! And how the token is another than the real one, whatever the call (`play.rs`):
+//!
+//! | line | what this token is like |
+//! |---|---|
+//! | `without M` | it has no mechanism M: not in its list, and refused |
+//! | `renamed M N` | it has mechanism M of the real module by the number N, and not by M |
+//! | `without read-only-sessions` | C_OpenSession for reading gives CKR_FUNCTION_FAILED (CloudHSM) |
+//! | `without session-objects` | what would make one is refused (YubiHSM 2) |
+//! | `without secret-import` | C_CreateObject takes no secret key (nShield without its overrides) |
+//! | `without generic-secrets` | no CKK_GENERIC_SECRET: HMAC keys are of kinds of their own (YubiHSM 2) |
+//! | `without wrapping`, `without unwrapping` | no key leaves by C_WrapKey, or comes by C_UnwrapKey (Luna that clones, YubiHSM 2) |
+//! | `without unwrap-templates` | C_UnwrapKey takes no CKA_EXTRACTABLE that is true, heeds none that is not, nor CKA_SENSITIVE, and no key has a CKA_UNWRAP_TEMPLATE (opencryptoki) |
+//! | `user NAME` | a PIN is `NAME:PIN` (CloudHSM) |
+//!
 //! Several lines may be about one call: all of them are done, in their order. Functions that Strongroom does not call are
 //! absent from the list, so a new one can't go past uncounted.
 #![allow(non_snake_case, reason = "PKCS#11's own names")]
 
 mod meddle;
+mod play;
 mod rules;
 mod state;
 
@@ -43,15 +58,15 @@ use std::ffi::c_void;
 use std::sync::OnceLock;
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_MECHANISM_TYPE, CK_NOTIFY,
-    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE,
-    CK_UTF8CHAR, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK, Pkcs11,
+    CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_MECHANISM_INFO,
+    CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO,
+    CK_ULONG, CK_USER_TYPE, CK_UTF8CHAR, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_MECHANISM_INVALID, CKR_OK, Pkcs11,
 };
 
 use rules::Action;
 use state::{Done, call};
 
-/// The real module, loaded at the first C_GetFunctionList.
+/// The real module, loaded at the first C_GetFunctionList, as it plays another maker's.
 struct Real {
     list: CK_FUNCTION_LIST,
     _library: Pkcs11,
@@ -88,7 +103,7 @@ fn load(path: &str) -> Real {
         let library = Pkcs11::new(path).unwrap_or_else(|error| panic!("the real module {path}: {error}"));
         let mut list = std::ptr::null_mut();
         assert_eq!(library.C_GetFunctionList(&mut list), CKR_OK, "the real module gives no functions");
-        Real { list: *list, _library: library }
+        Real { list: play::of(*list), _library: library }
     }
 }
 
@@ -127,6 +142,7 @@ functions! {
     C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO);
     C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) then |done| changed(done, info);
     C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) then |done| hidden(done, list, count);
+    C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) then |done| hidden_too(done, kind);
     C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY,
         session: *mut CK_SESSION_HANDLE) then |done| opened(done, slot, session);
     C_CloseSession(session: CK_SESSION_HANDLE);
@@ -138,6 +154,8 @@ functions! {
     C_DestroyObject(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE);
     C_GetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE,
         count: CK_ULONG);
+    C_SetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE,
+        count: CK_ULONG);
     C_FindObjectsInit(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG);
     C_FindObjects(session: CK_SESSION_HANDLE, objects: *mut CK_OBJECT_HANDLE, room: CK_ULONG, count: *mut CK_ULONG);
     C_FindObjectsFinal(session: CK_SESSION_HANDLE);
@@ -146,6 +164,9 @@ functions! {
         signature_length: *mut CK_ULONG);
     C_GenerateKey(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, template: *mut CK_ATTRIBUTE,
         count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
+    C_GenerateKeyPair(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, public: *mut CK_ATTRIBUTE,
+        public_count: CK_ULONG, private: *mut CK_ATTRIBUTE, private_count: CK_ULONG, public_key: *mut CK_OBJECT_HANDLE,
+        private_key: *mut CK_OBJECT_HANDLE);
     C_WrapKey(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, by: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE,
         wrapped: *mut CK_BYTE, length: *mut CK_ULONG);
     C_UnwrapKey(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, by: CK_OBJECT_HANDLE, wrapped: *mut CK_BYTE,
@@ -239,6 +260,14 @@ fn changed(done: Done, info: *mut CK_TOKEN_INFO) -> Done {
             }
             _ => {}
         }
+    }
+    done
+}
+
+/// What is not in the list has no properties either; a rule about the list is one about both.
+fn hidden_too(mut done: Done, kind: CK_MECHANISM_TYPE) -> Done {
+    if state::is_hidden(kind) {
+        done.rv = CKR_MECHANISM_INVALID;
     }
     done
 }

@@ -39,12 +39,60 @@ struct Rule {
     action: Action,
 }
 
+/// What the token can't do, or does by other numbers, whatever the call: how it plays another maker's HSM.
+#[derive(Default, Clone)]
+pub struct Play {
+    /// Mechanisms that it does not have.
+    pub without: Vec<CK_MECHANISM_TYPE>,
+    /// Mechanisms of the real module, and the numbers that it has them under here.
+    pub renamed: Vec<(CK_MECHANISM_TYPE, CK_MECHANISM_TYPE)>,
+    pub lacks: Vec<Lack>,
+    /// Who logs in: the PIN is `NAME:PIN`.
+    pub user: Option<String>,
+}
+
+/// A gap of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    ReadOnlySessions,
+    SessionObjects,
+    SecretImport,
+    GenericSecrets,
+    Wrapping,
+    Unwrapping,
+    UnwrapTemplates,
+}
+
 /// The whole file.
 #[derive(Default)]
 pub struct Rules {
     pub module: Option<String>,
     pub log: Option<String>,
+    pub play: Play,
     rules: Vec<Rule>,
+}
+
+impl Play {
+    pub fn lacks(&self, lack: Lack) -> bool {
+        self.lacks.contains(&lack)
+    }
+
+    /// The number that the real module knows a mechanism by; none: this token has no such mechanism.
+    pub fn real(&self, shown: CK_MECHANISM_TYPE) -> Option<CK_MECHANISM_TYPE> {
+        match self.renamed.iter().find(|(_, other)| *other == shown) {
+            Some((real, _)) => Some(*real),
+            None if self.renamed.iter().any(|(real, _)| *real == shown) || self.without.contains(&shown) => None,
+            None => Some(shown),
+        }
+    }
+
+    /// The number that a mechanism of the real module is shown by.
+    pub fn shown(&self, real: CK_MECHANISM_TYPE) -> Option<CK_MECHANISM_TYPE> {
+        match self.renamed.iter().find(|(kind, _)| *kind == real) {
+            Some((_, other)) => Some(*other),
+            None => Some(real).filter(|kind| !self.without.contains(kind)),
+        }
+    }
 }
 
 impl Rules {
@@ -62,6 +110,15 @@ impl Rules {
         match word {
             "module" => self.module = Some(rest.to_owned()),
             "log" => self.log = Some(rest.to_owned()),
+            "user" => self.play.user = Some(rest.to_owned()),
+            "renamed" => {
+                let (real, shown) = rest.split_once(' ')?;
+                self.play.renamed.push((number(real)?, number(shown)?));
+            }
+            "without" => match number(rest) {
+                Some(kind) => self.play.without.push(kind),
+                None => self.play.lacks.push(lack(rest)?),
+            },
             name => {
                 let (when, action) = rest.split_once(' ')?;
                 let (first, last) = range(when)?;
@@ -122,6 +179,19 @@ impl Action {
             _ => return None,
         })
     }
+}
+
+fn lack(name: &str) -> Option<Lack> {
+    Some(match name {
+        "read-only-sessions" => Lack::ReadOnlySessions,
+        "session-objects" => Lack::SessionObjects,
+        "secret-import" => Lack::SecretImport,
+        "generic-secrets" => Lack::GenericSecrets,
+        "wrapping" => Lack::Wrapping,
+        "unwrapping" => Lack::Unwrapping,
+        "unwrap-templates" => Lack::UnwrapTemplates,
+        _ => return None,
+    })
 }
 
 fn flag(name: &str) -> Option<CK_FLAGS> {

@@ -7,10 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT};
+use cryptoki_sys::{
+    CK_MECHANISM_TYPE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT,
+};
 
 use super::real;
-use super::rules::{Action, Rules};
+use super::rules::{Action, Play, Rules};
 
 const VARIABLE: &str = "STRONGROOM_FAULT_RULES";
 
@@ -40,6 +42,20 @@ pub struct Done {
 pub fn module() -> Option<String> {
     std::env::var_os(VARIABLE)?;
     with(|state| state.rules.module.clone())
+}
+
+/// Whether a rule hides this mechanism from the list now.
+pub fn is_hidden(kind: CK_MECHANISM_TYPE) -> bool {
+    with(|state| {
+        let nth = state.counts.get("C_GetMechanismList").copied().unwrap_or(1).max(1);
+        let actions = state.rules.actions("C_GetMechanismList", nth, state.total);
+        actions.iter().any(|action| matches!(action, Action::Hide(hidden) if *hidden == kind))
+    })
+}
+
+/// How the token plays.
+pub fn play() -> Play {
+    with(|state| state.rules.play.clone())
 }
 
 /// The PIN that a rule types at the next call of `name`.

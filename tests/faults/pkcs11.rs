@@ -417,13 +417,14 @@ fn after_an_error_in_c_sign_the_session_is_dropped() {
 fn hidden_mechanisms_are_named() {
     on_a_token(this_test!(), |bench| {
         let pins = Pins::with(USER_PIN);
-        for (mechanism, name) in [("0x2109", "CKM_AES_KEY_WRAP (0x2109)"), ("0x251", "CKM_SHA256_HMAC (0x251)")] {
-            bench.now(&[&format!("C_GetMechanismList * hide {mechanism}")]);
-            let mut device = open(&bench.faulty.uri("payroll").parse().unwrap(), None, &pins).expect("it opens");
-            let refused = device.provision(&Intent::random()).expect_err("it can't do the job");
-            assert_eq!(refused.fault, Fault::Missing(format!("the token `payroll` lacks {name}")));
-            assert_eq!((bench.faulty.count("C_Login"), bench.faulty.count("C_GenerateKey")), (0, 0));
-        }
+        bench.now(&["C_GetMechanismList * hide 0x251"]);
+        let mut device = open(&bench.faulty.uri("payroll").parse().unwrap(), None, &pins).expect("it opens");
+        let refused = device.provision(&Intent::random()).expect_err("it can't do the job");
+        assert_eq!(refused.fault, Fault::Missing("the token `payroll` lacks CKM_SHA256_HMAC (0x251)".to_owned()));
+        assert_eq!((bench.faulty.count("C_Login"), bench.faulty.count("C_GenerateKey")), (0, 0));
+        // The ring recorded that the token wraps by it: no other way is looked for.
+        bench.now(&["C_GetMechanismList * hide 0x2109"]);
+        assert_eq!(bench.hmac(bench.open(&pins).as_mut()).expect("an HMAC"), bench.right);
         // Listed, and refused all the same.
         bench.now(&["C_UnwrapKey * return 0x70"]);
         let error = bench.hmac(bench.open(&pins).as_mut()).expect_err("it does not unwrap");

@@ -1,7 +1,10 @@
 //! A token, looked at step by step: from the module's file to its mechanisms. That opens no session and sends no PIN; the
 //! self-test, line by line, does.
 
+use super::keys::Role;
 use super::module::Module;
+use super::seal::Bench;
+use super::selftest::Test;
 use super::token::{self, Found, NEEDED};
 use super::uri::Pkcs11Uri;
 use super::{Token, TokenIdentity, selftest};
@@ -55,6 +58,7 @@ pub fn checkup(uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'
 const LOOK: &str = "see that it is plugged in, and that the URI says its label; where there should be others, see the module's \
      configuration (SoftHSM's is what SOFTHSM2_CONF names)";
 const WHICH: &str = "say which one is meant: add `;serial=SERIAL` or `;slot-id=SLOT` before the `?` of the URI";
+const ELSEWHERE: &str = "make the system on another device, and add this one: `strongroom device add`";
 const CONFIGURE: &str = "see the module's own configuration and log; SoftHSM's is what SOFTHSM2_CONF names";
 
 fn library(module: &Module, findings: &mut Findings<'_>) {
@@ -164,15 +168,19 @@ fn pin(found: &Found, findings: &mut Findings<'_>) {
 
 fn mechanisms(module: &Module, found: &Found, findings: &mut Findings<'_>) {
     findings.at("mechanisms", "when it was asked for its mechanisms (C_GetMechanismList)");
-    match found.lacked_mechanisms(module) {
-        Ok(lacks) if lacks.is_empty() => {
-            findings.ok("mechanisms", NEEDED.map(|(_, name)| name).join(", "));
+    let told = found.lacked_mechanisms(module).and_then(|lacks| Ok((lacks, found.offered(module)?)));
+    match told {
+        Ok((lacks, offered)) if lacks.is_empty() && offered.may_let_out() => {
+            findings.ok(
+                "mechanisms",
+                [NEEDED.map(|(_, name)| name.to_owned()).to_vec(), offered.names()].concat().join(", "),
+            );
         }
-        Ok(lacks) => findings.trouble(
-            "mechanisms",
-            format!("it lacks {}", lacks.join(", ")),
-            "see whether its configuration or a newer firmware offers them, or use another device",
-        ),
+        Ok((lacks, offered)) if lacks.is_empty() => findings.note("mechanisms", offered.no_way_out(), Some(ELSEWHERE)),
+        Ok((lacks, _)) => {
+            let remedy = "see whether its configuration or a newer firmware offers them, or use another device";
+            findings.trouble("mechanisms", format!("it lacks {}", lacks.join(", ")), remedy);
+        }
         Err(error) => findings.failed("mechanisms", &error, Some(CONFIGURE)),
     }
 }
@@ -184,12 +192,16 @@ impl Token {
         self.work()?;
         let ok = |text: &str| Check::new(ID, Verdict::Ok, text, None);
         let mut lines = vec![ok("the token took the PIN")];
-        let shown =
-            self.both_keys().map(|(use_key, export_key, _)| (use_key, export_key)).and_then(|(use_key, export_key)| {
+        let shown = self.bench().map(|bench| bench.keys).and_then(|keys| {
+            if keys.is_some() {
                 lines.push(ok("the ring's two wrapping keys are there, and are what they were"));
-                let (session, found) = (&self.work.as_ref().expect("logged in above").session, &self.found);
-                selftest::run(session, found, use_key, export_key, &mut |what| lines.push(ok(what)))
-            });
+            }
+            let (ways, ring) = (self.ways(), self.id(Role::Use)?);
+            lines.push(ok(&ways.summary()));
+            let session = &self.work.as_ref().expect("logged in above").session;
+            let bench = Bench { session, ways, keys, ring };
+            selftest::run(&Test::new(session, &self.found), &bench, false, &mut |what| lines.push(ok(&what)))
+        });
         lines.push(match shown {
             Ok(true) => ok("what the use key unwraps can't be taken out"),
             Ok(false) => Check::new(

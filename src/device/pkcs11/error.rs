@@ -78,19 +78,16 @@ pub fn plain(source: Error) -> DeviceError {
 
 /// Whether a call failed for reasons that have nothing to do with what it was asked for: the session, the token or the
 /// library is gone.
-pub fn is_gone(source: &Error) -> bool {
-    matches!(
-        source,
-        Error::Pkcs11(
-            RvError::SessionHandleInvalid
-                | RvError::SessionClosed
-                | RvError::UserNotLoggedIn
-                | RvError::DeviceRemoved
-                | RvError::TokenNotPresent
-                | RvError::CryptokiNotInitialized,
-            _
-        )
-    )
+pub fn has_gone(error: &DeviceError) -> bool {
+    const GONE: [sys::CK_RV; 6] = [
+        sys::CKR_SESSION_HANDLE_INVALID,
+        sys::CKR_SESSION_CLOSED,
+        sys::CKR_USER_NOT_LOGGED_IN,
+        sys::CKR_DEVICE_REMOVED,
+        sys::CKR_TOKEN_NOT_PRESENT,
+        sys::CKR_CRYPTOKI_NOT_INITIALIZED,
+    ];
+    error.code.as_ref().is_some_and(|code| GONE.contains(&code.value))
 }
 
 /// What a failed C_UnwrapKey means. Tokens answer a blob whose integrity check fails with codes that elsewhere mean a

@@ -219,7 +219,7 @@ pub fn prove(
     let [found] = same.as_slice() else {
         return Err(Fault::Unreachable(format!("the token `{}` is not found again", identity.label)).into());
     };
-    login::log_in(module, found, pins, new).map_err(|refused| refused.error)?;
+    login::log_in(module, found, false, pins, new).map_err(|refused| refused.error)?;
     Ok((found.identity.clone(), found.slot.id()))
 }
 

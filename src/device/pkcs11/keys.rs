@@ -3,6 +3,9 @@
 //! A wrapping key is the one object with the CKA_ID that the ring recorded, made inside the token (CKA_LOCAL) and never
 //! out of it (CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE), that can wrap and unwrap and nothing else. One that somebody
 //! imported, or that could decrypt, would lay every seal open. Other objects are never touched, whatever their label.
+//!
+//! It is a key of AES, or, where a token wraps by RSA-OAEP alone, a key pair: all of this then is said of its private half,
+//! and the public one must be the same pair's.
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -11,22 +14,30 @@ use serde::{Deserialize, Serialize};
 
 use cryptoki_sys as sys;
 
+use super::module::Module;
+use super::seal::Both;
 use super::session::Session;
 use super::token::Found;
 use super::{error, unwrap_template};
 use crate::bytes::Hex;
-use crate::device::{DeviceError, Fault};
+use crate::device::{DeviceError, Fault, Intent, Root};
 
 const AES_256_BYTES: u64 = 32;
+/// As strong as AES-128 (NIST SP 800-57 part 1, table 2), and what tokens of today can make.
+pub const RSA_BITS: u64 = 3072;
+/// 65537.
+pub const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 
-/// One of the ring's two wrapping keys on a token: an AES-256 key, with what was read back of it when it was pinned.
+/// One of the ring's two wrapping keys on a token, with what was read back of it when it was pinned. On a token that keeps
+/// secrets as its own objects there is no such key: then the id is that of the ring, and nothing was read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrappingKey {
     /// CKA_ID.
     pub id: Hex<16>,
-    /// CKA_LOCAL: made inside the token. Always true by today's rules, as are the next two.
+    /// CKA_LOCAL: made inside the token. False on one that does not say so of a key that it has just made (NSS).
     pub local: bool,
+    /// Always true by today's rules where there is a key, as is the next.
     pub always_sensitive: bool,
     pub never_extractable: bool,
     /// Whether the token forces what this key unwraps to stay inside (shown by the self-test). False for the export key,
@@ -51,21 +62,84 @@ impl Role {
 }
 
 impl WrappingKey {
-    /// What is pinned of a key that was found and checked, or made: all the facts hold.
-    pub fn checked(id: Hex<16>, locks_use: bool) -> Self {
-        Self { id, local: true, always_sensitive: true, never_extractable: true, locks_use }
+    /// What is pinned of a key that was found and checked, or made.
+    pub fn checked(id: Hex<16>, key: Handles, locks_use: bool) -> Self {
+        Self { id, local: key.is_local, always_sensitive: true, never_extractable: true, locks_use }
+    }
+
+    /// Where no key is needed.
+    pub fn none(id: Hex<16>, locks_use: bool) -> Self {
+        Self { id, local: false, always_sensitive: false, never_extractable: false, locks_use }
+    }
+}
+
+/// What a wrapping key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Aes,
+    Rsa,
+}
+
+/// A wrapping key as it is used: one object that does both, or the halves of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handles {
+    pub wraps: ObjectHandle,
+    pub unwraps: ObjectHandle,
+    /// Whether the token says that it made it (CKA_LOCAL).
+    pub is_local: bool,
+}
+
+/// Whether a key must be one that the token says it made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    Required,
+    /// Where the ring recorded that the token does not say so, or we have just seen the key made.
+    Known,
+}
+
+impl Local {
+    /// Of a key that is pinned so.
+    pub fn as_pinned(key: &WrappingKey) -> Self {
+        if key.local { Local::Required } else { Local::Known }
     }
 }
 
 /// The key with `id`, checked; none where the token has none. Needs a login.
 ///
 /// Errors with [`Fault::Untrusted`] where several have the id, or the one that has it is not a wrapping key of ours.
-pub fn find(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Result<Option<ObjectHandle>, DeviceError> {
-    let template = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Id(id.0.to_vec())];
-    let found = session.calls().find_objects(&template).map_err(error::plain)?;
+pub fn find(
+    session: &Session,
+    token: &Found,
+    role: Role,
+    kind: Kind,
+    id: Hex<16>,
+    local: Local,
+) -> Result<Option<Handles>, DeviceError> {
+    let class = match kind {
+        Kind::Aes => ObjectClass::SECRET_KEY,
+        Kind::Rsa => ObjectClass::PRIVATE_KEY,
+    };
+    let Some(key) = the_one(session, token, role, class, id)? else { return Ok(None) };
+    let is_local = check(session, token, role, kind, key, local)?;
+    let wraps = match kind {
+        Kind::Aes => key,
+        Kind::Rsa => public_half(session, token, role, key, id)?,
+    };
+    Ok(Some(Handles { wraps, unwraps: key, is_local }))
+}
+
+/// The one object of its class that has the id.
+fn the_one(
+    session: &Session,
+    token: &Found,
+    role: Role,
+    class: ObjectClass,
+    id: Hex<16>,
+) -> Result<Option<ObjectHandle>, DeviceError> {
+    let found = session.find(&[Attribute::Class(class), Attribute::Id(id.0.to_vec())]).map_err(error::plain)?;
     match found[..] {
         [] => Ok(None),
-        [key] => check(session, token, role, key).map(|()| Some(key)),
+        [key] => Ok(Some(key)),
         _ => {
             let what = format!("{} has {} keys with the id of the {} key", token.name(), found.len(), role.name());
             Err(Fault::Untrusted(what).into())
@@ -73,18 +147,57 @@ pub fn find(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Result
     }
 }
 
+/// The public half of a pair. Anybody may have put one there that only looks like it, and would read what is encrypted to it.
+fn public_half(
+    session: &Session,
+    token: &Found,
+    role: Role,
+    private: ObjectHandle,
+    id: Hex<16>,
+) -> Result<ObjectHandle, DeviceError> {
+    let untrusted = |what: &str| {
+        let what = format!("the {} key on {} has {what}", role.name(), token.name());
+        DeviceError::from(Fault::Untrusted(what))
+    };
+    let found = the_one(session, token, role, ObjectClass::PUBLIC_KEY, id)?;
+    let public = found.ok_or_else(|| untrusted("lost its public half"))?;
+    let [of_public, of_private] =
+        [public, private].map(|key| session.attributes(key, &[AttributeType::Modulus]).map_err(error::plain));
+    let (of_public, of_private) = (of_public?, of_private?);
+    match !of_public.is_empty() && of_public == of_private {
+        true => Ok(public),
+        false => Err(untrusted("the public half of another")),
+    }
+}
+
 /// The key that the ring pinned, checked: a token without it is not the one that the ring knows.
-pub fn pinned(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Result<ObjectHandle, DeviceError> {
-    find(session, token, role, id)?.ok_or_else(|| {
+pub fn pinned(
+    session: &Session,
+    token: &Found,
+    role: Role,
+    kind: Kind,
+    id: Hex<16>,
+    local: Local,
+) -> Result<Handles, DeviceError> {
+    find(session, token, role, kind, id, local)?.ok_or_else(|| {
         let what = format!("{} has no {} key of this ring", token.name(), role.name());
         Fault::NotThisDevice(format!("{what}: it was wiped, or is another token of the same name")).into()
     })
 }
 
 /// Makes the key with `id`, in a read/write session of a user who is logged in.
-pub fn make(session: &Session, role: Role, id: Hex<16>) -> Result<(), DeviceError> {
-    let generate = |template: &[Attribute]| session.calls().generate_key(&Mechanism::AesKeyGen, template).map(drop);
-    let template = template(role, id);
+pub fn make(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<(), DeviceError> {
+    let generate = |template: &[Attribute]| match kind {
+        Kind::Aes => session.calls().generate_key(&Mechanism::AesKeyGen, template).map(drop),
+        Kind::Rsa => session
+            .calls()
+            .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public_template(role, id), template)
+            .map(drop),
+    };
+    let template = match kind {
+        Kind::Aes => template(role, id),
+        Kind::Rsa => private_template(role, id),
+    };
     if role == Role::Use {
         let locking = [&template[..], &[unwrap_template::of_use_key()]].concat();
         match generate(&locking) {
@@ -102,6 +215,87 @@ pub fn make(session: &Session, role: Role, id: Hex<16>) -> Result<(), DeviceErro
         }
     }
     generate(&template).map_err(error::plain)
+}
+
+/// What finds the keys of an intent, or makes them.
+pub struct Maker<'a> {
+    pub module: &'a Module,
+    pub token: &'a Found,
+    /// Logged in.
+    pub session: &'a Session,
+    pub intent: &'a Intent,
+    /// What the ring has pinned: its keys are never made again.
+    pub pinned: Option<&'a Root>,
+}
+
+/// Both keys, and which of them were made just now.
+pub struct Made {
+    pub keys: Both,
+    new: Vec<Handles>,
+}
+
+impl Maker<'_> {
+    /// Both keys. `is_making` says which could not be made, after an error.
+    pub fn both(&self, kind: Kind, is_making: &mut Option<Role>) -> Result<Made, DeviceError> {
+        let mut new = Vec::new();
+        let use_key = self.found_or_made(Role::Use, kind, self.intent.use_key, is_making, &mut new)?;
+        let export_key = self.found_or_made(Role::Export, kind, self.intent.export_key, is_making, &mut new)?;
+        Ok(Made { keys: Both { use_key, export_key }, new })
+    }
+
+    fn found_or_made(
+        &self,
+        role: Role,
+        kind: Kind,
+        id: Hex<16>,
+        is_making: &mut Option<Role>,
+        new: &mut Vec<Handles>,
+    ) -> Result<Handles, DeviceError> {
+        let known = match self.pinned {
+            Some(Root::Pkcs11 { use_key, export_key, .. }) => {
+                [use_key, export_key].into_iter().find(|key| key.id == id)
+            }
+            Some(Root::Tpm { .. }) | None => None,
+        };
+        let local = known.map_or(Local::Required, Local::as_pinned);
+        let is_new = known.is_none() && find(self.session, self.token, role, kind, id, local)?.is_none();
+        if is_new {
+            *is_making = Some(role);
+            let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
+            make(&writing, role, kind, id)?;
+            *is_making = None;
+        }
+        let local = if is_new { Local::Known } else { local };
+        let key = pinned(self.session, self.token, role, kind, id, local)?;
+        new.extend(is_new.then_some(key));
+        Ok(key)
+    }
+
+    /// Destroys what was made just now, and has turned out to be of no use.
+    pub fn discard(&self, made: &Made) -> Result<(), DeviceError> {
+        let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
+        made.new
+            .iter()
+            .flat_map(|key| key.objects())
+            .try_for_each(|object| writing.calls().destroy_object(object).map_err(error::plain))
+    }
+}
+
+impl Handles {
+    /// One object, or two.
+    fn objects(&self) -> impl Iterator<Item = ObjectHandle> + use<> {
+        let other = (self.wraps != self.unwraps).then_some(self.wraps);
+        [self.unwraps].into_iter().chain(other)
+    }
+}
+
+/// Every object of the ring's wrapping key with `id`, for [`crate::device::Device::retire`]: looked at first, as ever.
+pub fn objects(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Result<Vec<ObjectHandle>, DeviceError> {
+    let mut objects = Vec::new();
+    for kind in [Kind::Aes, Kind::Rsa] {
+        objects.extend(find(session, token, role, kind, id, Local::Known)?.iter().flat_map(Handles::objects));
+    }
+    Ok(objects)
 }
 
 /// What it means that a key could not be made or destroyed (`what` says which), after all that may help was tried. A token
@@ -122,49 +316,94 @@ pub fn not_written(error: DeviceError, token: &Found, what: &str) -> DeviceError
     DeviceError { fault: Fault::WriteProtected(format!("{} does not {what}: {why}", token.name())), ..error }
 }
 
+fn label(role: Role, id: Hex<16>) -> Attribute {
+    Attribute::Label(format!("strongroom {} {}", role.name(), &id.to_string()[..8]).into_bytes())
+}
+
 /// CKA_COPYABLE, CKA_DESTROYABLE and CKA_TRUSTED are left out: each is refused by some token.
 fn template(role: Role, id: Hex<16>) -> Vec<Attribute> {
-    let label = format!("strongroom {} {}", role.name(), &id.to_string()[..8]);
     let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::ValueLen(AES_256_BYTES.into()),
-        Attribute::Label(label.into_bytes()),
+        label(role, id),
         Attribute::Id(id.0.to_vec()),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(false),
+        Attribute::Verify(false),
     ];
     template.extend(rules());
     template
 }
 
-/// What is asked for when the key is made, and must hold whenever it is used. CKA_MODIFIABLE is among them since one
-/// C_SetAttributeValue(CKA_DECRYPT) would undo the rest.
-fn rules() -> [Attribute; 12] {
+fn private_template(role: Role, id: Hex<16>) -> Vec<Attribute> {
+    let mut template =
+        vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), label(role, id)];
+    template.push(Attribute::Id(id.0.to_vec()));
+    template.extend(rules());
+    template
+}
+
+fn public_template(role: Role, id: Hex<16>) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(KeyType::RSA),
+        Attribute::ModulusBits(RSA_BITS.into()),
+        Attribute::PublicExponent(RSA_EXPONENT.to_vec()),
+        label(role, id),
+        Attribute::Id(id.0.to_vec()),
+        Attribute::Token(true),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(false),
+        Attribute::Verify(false),
+    ]
+}
+
+/// What is asked for when the key is made, and must hold whenever it is used, of either kind. CKA_MODIFIABLE is among them
+/// since one C_SetAttributeValue(CKA_DECRYPT) would undo the rest.
+fn rules() -> [Attribute; 9] {
     [
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
-        Attribute::Wrap(true),
         Attribute::Unwrap(true),
-        Attribute::Encrypt(false),
         Attribute::Decrypt(false),
         Attribute::Sign(false),
-        Attribute::Verify(false),
         Attribute::Derive(false),
         Attribute::Modifiable(false),
     ]
 }
 
-fn check(session: &Session, token: &Found, role: Role, key: ObjectHandle) -> Result<(), DeviceError> {
-    let mut required = vec![Attribute::KeyType(KeyType::AES), Attribute::ValueLen(AES_256_BYTES.into())];
+/// Gives whether the token says that it made the key.
+fn check(
+    session: &Session,
+    token: &Found,
+    role: Role,
+    kind: Kind,
+    key: ObjectHandle,
+    local: Local,
+) -> Result<bool, DeviceError> {
+    let mut required = match kind {
+        Kind::Aes => vec![
+            Attribute::KeyType(KeyType::AES),
+            Attribute::ValueLen(AES_256_BYTES.into()),
+            Attribute::Wrap(true),
+            Attribute::Encrypt(false),
+            Attribute::Verify(false),
+        ],
+        Kind::Rsa => vec![Attribute::KeyType(KeyType::RSA)],
+    };
     required.extend(rules());
     // The token's own word for where the key comes from (PKCS#11 3.1, sections 4.8.2 and 4.10.2).
-    required.extend([Attribute::Local(true), Attribute::AlwaysSensitive(true), Attribute::NeverExtractable(true)]);
-    let kinds: Vec<AttributeType> = required.iter().map(Attribute::attribute_type).collect();
+    required.extend((local == Local::Required).then_some(Attribute::Local(true)));
+    required.extend([Attribute::AlwaysSensitive(true), Attribute::NeverExtractable(true)]);
+    let mut kinds: Vec<AttributeType> = required.iter().map(Attribute::attribute_type).collect();
+    kinds.extend((local == Local::Known).then_some(AttributeType::Local));
     let told = session.attributes(key, &kinds).map_err(error::plain)?;
     let wrong = required.iter().filter(|rule| !told.contains(rule)).map(|rule| rule.attribute_type().to_string());
     match wrong.collect::<Vec<_>>()[..] {
-        [] => Ok(()),
+        [] => Ok(told.contains(&Attribute::Local(true))),
         ref wrong => {
             let what = format!("the {} key on {} was not made by strongroom", role.name(), token.name());
             Err(Fault::Untrusted(format!("{what}: {} not as it must be", wrong.join(", "))).into())

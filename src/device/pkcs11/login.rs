@@ -33,17 +33,24 @@ impl<E: Into<DeviceError>> From<E> for Refused {
     }
 }
 
-/// Opens a read-only session on the token `found` and logs the user in where the token wants that, with the PIN that it
-/// has taken before, or with one from `pins`.
+/// Opens a session on the token `found`, read-only unless it `writes`, and logs the user in where the token wants that, with
+/// the PIN that it has taken before, or with one from `pins`.
 ///
 /// The token is looked at again first: it must still be the same one, and must not be locked or down to its last try
 /// ([`Fault::LockedOut`], [`Fault::LastTry`]).
-pub fn log_in(module: &Module, found: &Found, pins: &dyn Caller, known: Option<&Pin>) -> Result<LoggedIn, Refused> {
+pub fn log_in(
+    module: &Module,
+    found: &Found,
+    writes: bool,
+    pins: &dyn Caller,
+    known: Option<&Pin>,
+) -> Result<LoggedIn, Refused> {
     let now = found.fresh(module)?;
     if now.identity != found.identity {
         return Err(Fault::NotThisDevice(format!("{} was exchanged for another", found.name())).into());
     }
-    let session = Session::read_only(module, found.slot).map_err(error::plain)?;
+    let session = if writes { Session::read_write } else { Session::read_only };
+    let session = session(module, found.slot).map_err(error::plain)?;
     if !now.wants_login() {
         return Ok(LoggedIn { session, taken: None });
     }

@@ -1,163 +1,212 @@
-//! A master secret on a token: born there, wrapped under the ring's two keys, unwrapped for use or to leave.
+//! A master secret on a token: born there, sealed under the ring's two keys, unsealed for use or to leave; or kept there, where
+//! a token offers nothing better.
 //!
-//! Both parts of a seal are the same key wrapped under different wrapping keys (CKM_AES_KEY_WRAP, RFC 3394). What the use
-//! key unwraps is locked inside; what the export key unwraps may be wrapped once more, under a KEK.
+//! Both parts of a seal are the same secret under different wrapping keys. What the use key unwraps is locked inside; what the
+//! export key unwraps may be wrapped once more, to leave. A secret that the token keeps itself is locked from the beginning:
+//! its use part is the CKA_ID of its object, and its export part is empty.
 
-use cryptoki::error::Error;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use zeroize::Zeroize;
 
-use super::error;
-use super::session::{Session, Temporary};
-use crate::bytes::Base64;
+use super::keys::Handles;
+use super::session::{By, Session, Temporary};
+use super::ways::{HmacKey, Kept, Ways};
+use super::{error, objects, transport};
+use crate::bytes::{Base64, Hex};
 use crate::device::{Birth, DeviceError, ExportPart, Fault, Guard, Part, Seal, UsePart};
 use crate::secret::{KEY_BYTES, Kek};
-use crate::wrap::{A256KW_BYTES, WrappedSecret};
+use crate::wrap::{WRAPPED_BYTES, WrappedSecret};
 
-/// How seals name the mechanism that they are made with.
-const MECHANISM: &str = "CKM_AES_KEY_WRAP";
+/// A token at its work: how it does it, and by which keys.
+#[derive(Clone, Copy)]
+pub struct Bench<'s> {
+    pub session: &'s Session,
+    pub ways: Ways,
+    /// The ring's wrapping keys; none where the token keeps secrets itself.
+    pub keys: Option<Both>,
+    /// The CKA_ID of the ring's use key, which objects of the ring's are known by.
+    pub ring: Hex<16>,
+}
 
-/// What a KEK that was brought in may do: one of the two.
+/// The ring's two wrapping keys.
+#[derive(Clone, Copy)]
+pub struct Both {
+    pub use_key: Handles,
+    pub export_key: Handles,
+}
+
+/// What may be done with a secret in the token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum KekMay {
-    Wrap,
-    Unwrap,
+pub enum Form {
+    /// It can be used, and never leaves.
+    Locked,
+    /// It can be used and wrapped.
+    Open,
 }
 
-/// A secret that can be used and never leaves. What [`super::unwrap_template`] forces is repeated: some tokens insist.
-pub fn locked() -> Vec<Attribute> {
-    let mut template = secret();
-    template.extend([Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Derive(false)]);
-    template
+impl Form {
+    /// What [`super::unwrap_template`] forces is repeated: some tokens insist.
+    fn attributes(self) -> Vec<Attribute> {
+        match self {
+            Form::Locked => {
+                vec![Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Derive(false)]
+            }
+            Form::Open => vec![Attribute::Sensitive(true), Attribute::Extractable(true)],
+        }
+    }
+
+    /// What is set afterwards where a token heeds no template.
+    fn lock(self) -> Vec<Attribute> {
+        match self {
+            Form::Locked => vec![Attribute::Sensitive(true), Attribute::Extractable(false)],
+            Form::Open => vec![Attribute::Sensitive(true)],
+        }
+    }
 }
 
-/// A secret that can be used and wrapped.
-pub fn open() -> Vec<Attribute> {
-    let mut template = secret();
-    template.extend([Attribute::Sensitive(true), Attribute::Extractable(true)]);
-    template
+impl Ways {
+    /// What a secret is made with, for the moment, by C_GenerateKey or C_CreateObject.
+    pub fn template(&self, form: Form) -> Vec<Attribute> {
+        let mut template = vec![
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(self.key_type()),
+            Attribute::Token(self.only_token_objects),
+            Attribute::Private(true),
+            Attribute::Sign(true),
+        ];
+        template.extend(form.attributes());
+        template
+    }
+
+    /// The same for C_UnwrapKey. Without CKA_VALUE_LEN, which some tokens refuse there.
+    pub fn unwrap_template(&self, form: Form) -> Vec<Attribute> {
+        let mut template = self.template(form);
+        if self.locks_afterwards {
+            template.retain(|attribute| !form.attributes().contains(attribute));
+        }
+        template
+    }
+
+    fn key_type(&self) -> KeyType {
+        match self.key {
+            HmacKey::GenericSecret => KeyType::GENERIC_SECRET,
+            HmacKey::Sha256Hmac => KeyType::SHA256_HMAC,
+        }
+    }
+
+    /// How secrets are wrapped that the ring keeps; none where the token keeps them.
+    pub fn seals_by(&self) -> Option<By> {
+        match self.kept {
+            Kept::Wrapped { mechanism } => Some(By::Aes(mechanism)),
+            Kept::Encrypted { mechanism } => Some(By::Rsa(mechanism)),
+            Kept::Objects {} => None,
+        }
+    }
 }
 
-/// Without CKA_VALUE_LEN, which some tokens refuse at C_UnwrapKey.
-fn secret() -> Vec<Attribute> {
-    vec![
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::GENERIC_SECRET),
-        Attribute::Token(false),
-        Attribute::Private(true),
-        Attribute::Sign(true),
-    ]
-}
-
-/// Makes a new secret in the token and seals it under both keys.
-pub fn generate(session: &Session, use_key: ObjectHandle, export_key: ObjectHandle) -> Result<Seal, DeviceError> {
-    let mut template = open();
+/// Makes a new secret in the token and seals it.
+pub fn generate(bench: &Bench<'_>) -> Result<Seal, DeviceError> {
+    let mut template = bench.ways.template(Form::Open);
     template.push(Attribute::ValueLen((KEY_BYTES as u64).into()));
-    let secret = session.generate(&Mechanism::GenericSecretKeyGen, &template).map_err(error::plain)?;
-    let birth = birth(session, secret.handle())?;
-    seal(session, use_key, export_key, &secret, Some(birth))
+    let secret = bench.session.generate(&Mechanism::GenericSecretKeyGen, &template).map_err(error::plain)?;
+    // A token that says of no key that it made it, does not of this one.
+    let says_where_from = bench.keys.is_none_or(|keys| keys.use_key.is_local);
+    let birth = birth(bench.session, secret.handle(), says_where_from)?;
+    seal(bench, &secret, Some(birth))
 }
 
-/// Takes a secret in from under `kek` and seals it under both keys.
-pub fn import(
-    session: &Session,
-    use_key: ObjectHandle,
-    export_key: ObjectHandle,
-    wrapped: &WrappedSecret,
-    kek: &Kek,
-) -> Result<Seal, DeviceError> {
-    let secret = take_in(session, wrapped, kek, &open())?;
-    seal(session, use_key, export_key, &secret, None)
+/// Takes a secret in from under `kek` and seals it.
+pub fn import(bench: &Bench<'_>, wrapped: &WrappedSecret, kek: &Kek) -> Result<Seal, DeviceError> {
+    if bench.keys.is_none() {
+        return objects::keep(bench, wrapped, kek).map(|kept| Seal {
+            mechanism: objects::MECHANISM.to_owned(),
+            use_part: UsePart(part(kept)),
+            export_part: ExportPart(part(Vec::new())),
+            birth: None,
+        });
+    }
+    let secret = take_in(bench, wrapped, kek, Form::Open)?;
+    seal(bench, &secret, None)
 }
 
-/// Lets the secret out under `kek`.
+/// Lets the secret out under `kek`; `key` is the export key, where there is one.
 pub fn export(
-    session: &Session,
-    export_key: ObjectHandle,
-    part: &ExportPart,
+    bench: &Bench<'_>,
+    key: Option<Handles>,
+    sealed: &ExportPart,
     kek: &Kek,
 ) -> Result<WrappedSecret, DeviceError> {
-    let secret = unseal(session, export_key, &part.0, &open())?;
-    let kek = bring(session, kek, KekMay::Wrap).map_err(error::plain)?;
-    let blob = session.wrap(kek.handle(), secret.handle()).map_err(error::plain)?;
-    WrappedSecret::a256kw(&blob).map_err(|error| Fault::Failed(format!("the token wrapped wrongly: {error}")).into())
+    let Some(key) = key.filter(|_| bench.ways.let_out() && !sealed.is_empty()) else {
+        return Err(Fault::Missing("the token lets no secret out".to_owned()).into());
+    };
+    let secret = unseal(bench, key, &sealed.0, Form::Open)?;
+    transport::let_out(bench.session, bench.ways.leaves, secret.handle(), kek)
 }
 
 /// Unwraps one part of a seal by the key that it is under.
-pub fn unseal<'s>(
-    session: &'s Session,
-    key: ObjectHandle,
-    part: &Part,
-    template: &[Attribute],
-) -> Result<Temporary<'s>, DeviceError> {
+pub fn unseal<'s>(bench: &Bench<'s>, key: Handles, part: &Part, form: Form) -> Result<Temporary<'s>, DeviceError> {
     let damaged = "the token does not open the seal: it was changed, or made by another token or for another use";
-    session.unwrap(key, &part.blob.0, template).map_err(|source| error::unwrap(source, damaged))
+    let by = bench.ways.seals_by().ok_or_else(|| Fault::Damaged(damaged.to_owned()))?;
+    let template = bench.ways.unwrap_template(form);
+    let unwrapped = bench.session.unwrap(by, key.unwraps, &part.blob.0, &template);
+    let secret = unwrapped.map_err(|source| error::unwrap(source, damaged))?;
+    settle(bench.session, &bench.ways, &secret, form)?;
+    Ok(secret)
 }
 
-/// Unwraps a secret that came from outside, for use or to be sealed.
+/// Takes in a secret that came from outside, for use or to be sealed.
 pub fn take_in<'s>(
-    session: &'s Session,
+    bench: &Bench<'s>,
     wrapped: &WrappedSecret,
     kek: &Kek,
-    template: &[Attribute],
+    form: Form,
 ) -> Result<Temporary<'s>, DeviceError> {
-    let blob = wrapped.blob().map_err(|error| Fault::Damaged(error.to_string()))?;
-    let kek = bring(session, kek, KekMay::Unwrap).map_err(error::plain)?;
-    let damaged = "the wrapped secret is damaged or wrapped under another key";
-    session.unwrap(kek.handle(), blob, template).map_err(|source| error::unwrap(source, damaged))
+    transport::bring_in(bench.session, &bench.ways, wrapped, kek, form, &[])
 }
 
-/// A KEK as a session object that can do one thing.
-pub fn bring<'s>(session: &'s Session, kek: &Kek, may: KekMay) -> Result<Temporary<'s>, Error> {
-    let mut template = [
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::AES),
-        Attribute::Token(false),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Wrap(may == KekMay::Wrap),
-        Attribute::Unwrap(may == KekMay::Unwrap),
-        Attribute::Value(kek.expose_secret().to_vec()),
-    ];
-    let brought = session.create(&template);
-    if let [.., Attribute::Value(bytes)] = &mut template {
-        bytes.zeroize();
+/// Where a token heeds no template, what was unwrapped gets now what it should have had from the beginning.
+pub fn settle(session: &Session, ways: &Ways, secret: &Temporary<'_>, form: Form) -> Result<(), DeviceError> {
+    if !ways.locks_afterwards {
+        return Ok(());
     }
-    brought
+    session.calls().update_attributes(secret.handle(), &form.lock()).map_err(error::plain)
 }
 
-fn seal(
-    session: &Session,
-    use_key: ObjectHandle,
-    export_key: ObjectHandle,
-    secret: &Temporary<'_>,
-    birth: Option<Birth>,
-) -> Result<Seal, DeviceError> {
-    let part = |key| {
-        let blob = session.wrap(key, secret.handle()).map_err(error::plain)?;
-        if blob.len() != A256KW_BYTES {
-            let what = format!("the token wrapped a secret into {} bytes, {A256KW_BYTES} are right", blob.len());
-            return Err(DeviceError::from(Fault::Failed(what)));
-        }
-        Ok(Part { blob: Base64(blob), name: None, guard: Guard::TokenPin {} })
+fn part(blob: Vec<u8>) -> Part {
+    Part { blob: Base64(blob), name: None, guard: Guard::TokenPin {} }
+}
+
+fn seal(bench: &Bench<'_>, secret: &Temporary<'_>, birth: Option<Birth>) -> Result<Seal, DeviceError> {
+    let (Some(by), Some(Both { use_key, export_key })) = (bench.ways.seals_by(), bench.keys) else {
+        return Err(Fault::Missing("the token makes no secret that could leave for a backup".to_owned()).into());
     };
+    let wrapped = |key: Handles| {
+        let blob = bench.session.wrap(by, key.wraps, secret.handle()).map_err(error::plain)?;
+        match by {
+            By::Aes(_) if blob.len() != WRAPPED_BYTES => {
+                let what = format!("the token wrapped a secret into {} bytes, {WRAPPED_BYTES} are right", blob.len());
+                Err(DeviceError::from(Fault::Failed(what)))
+            }
+            By::Aes(_) | By::Rsa(_) => Ok(blob),
+        }
+    };
+    let export_blob = if bench.ways.let_out() { wrapped(export_key)? } else { Vec::new() };
     Ok(Seal {
-        mechanism: MECHANISM.to_owned(),
-        use_part: UsePart(part(use_key)?),
-        export_part: ExportPart(part(export_key)?),
+        mechanism: by.name().to_owned(),
+        use_part: UsePart(part(wrapped(use_key)?)),
+        export_part: ExportPart(part(export_blob)),
         birth,
     })
 }
 
 /// What the token says of a secret that it just made. Errors where it says that it did not.
-fn birth(session: &Session, secret: ObjectHandle) -> Result<Birth, DeviceError> {
+fn birth(session: &Session, secret: ObjectHandle, says_where_from: bool) -> Result<Birth, DeviceError> {
     use AttributeType as Kind;
     let kinds = [Kind::Local, Kind::AlwaysSensitive, Kind::NeverExtractable, Kind::KeyGenMechanism];
     let told = session.attributes(secret, &kinds).map_err(error::plain)?;
     let says = |attribute| told.contains(&attribute);
-    if !says(Attribute::Local(true)) || !says(Attribute::AlwaysSensitive(true)) {
+    let is_local = says(Attribute::Local(true));
+    if (says_where_from && !is_local) || !says(Attribute::AlwaysSensitive(true)) {
         return Err(Fault::Failed("the token does not vouch for the secret that it made".to_owned()).into());
     }
     let mechanism = told.iter().find_map(|attribute| match attribute {
@@ -168,7 +217,7 @@ fn birth(session: &Session, secret: ObjectHandle) -> Result<Birth, DeviceError> 
         return Err(Fault::Failed("the token made the secret in another way than asked for".to_owned()).into());
     }
     Ok(Birth::Pkcs11 {
-        local: true,
+        local: is_local,
         always_sensitive: true,
         never_extractable: says(Attribute::NeverExtractable(true)),
         key_gen_mechanism: MechanismType::GENERIC_SECRET_KEY_GEN.to_string(),

@@ -4,7 +4,9 @@
 //! own is no way around it. Some modules (p11-kit's proxy) give a new one at each C_GetFunctionList, each with sessions
 //! and an initialisation of its own.
 
-use cryptoki::error::{Error, Result};
+use std::cell::OnceCell;
+
+use cryptoki::error::{Error, Result, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::slot::Slot;
@@ -12,13 +14,32 @@ use cryptoki::slot::Slot;
 use zeroize::Zeroize;
 
 use super::guest::undisturbed;
+use super::mechanism::{KeyWrap, Oaep};
 use super::module::Module;
+use super::oaep::HostPair;
 use crate::secret::{KEY_BYTES, Mac, SecretBytes};
-use crate::wrap::A256KW_BYTES;
+use crate::wrap::WRAPPED_BYTES;
 
 /// An open session: read-only unless it is to make token objects. Closing it destroys its session objects.
 pub struct Session {
     inner: cryptoki::session::Session,
+    /// Pairs of RSA keys that secrets pass by, where they are needed: made once, since that takes a second.
+    pub host_pair: OnceCell<HostPair>,
+    pub token_pair: OnceCell<TokenPair>,
+}
+
+/// A key pair of session objects.
+pub struct TokenPair {
+    pub private: ObjectHandle,
+    pub modulus: Vec<u8>,
+    pub exponent: Vec<u8>,
+}
+
+/// What a key is wrapped by.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    Aes(KeyWrap),
+    Rsa(Oaep),
 }
 
 /// A session object, destroyed when this is dropped.
@@ -28,12 +49,28 @@ pub struct Temporary<'s> {
 }
 
 impl Session {
+    /// Read-only where the token has such sessions. Some have none, and say so in one of these ways (CloudHSM: the last).
     pub fn read_only(module: &Module, slot: Slot) -> Result<Self> {
-        Ok(Self { inner: undisturbed(|| module.calls().open_ro_session(slot))? })
+        match undisturbed(|| module.calls().open_ro_session(slot)) {
+            Err(
+                refused @ Error::Pkcs11(
+                    RvError::SessionReadOnly
+                    | RvError::FunctionNotSupported
+                    | RvError::ArgumentsBad
+                    | RvError::FunctionFailed,
+                    _,
+                ),
+            ) => Self::read_write(module, slot).map_err(|_| refused),
+            opened => opened.map(Self::new),
+        }
     }
 
     pub fn read_write(module: &Module, slot: Slot) -> Result<Self> {
-        Ok(Self { inner: undisturbed(|| module.calls().open_rw_session(slot))? })
+        undisturbed(|| module.calls().open_rw_session(slot)).map(Self::new)
+    }
+
+    fn new(inner: cryptoki::session::Session) -> Self {
+        Self { inner, host_pair: OnceCell::new(), token_pair: OnceCell::new() }
     }
 
     /// The crate's session, for what is one call of it.
@@ -53,17 +90,24 @@ impl Session {
         self.inner.copy_object(object, template).map(|handle| self.temporary(handle))
     }
 
-    /// A secret of 32 bytes wrapped under `by` (CKM_AES_KEY_WRAP; PKCS#11 3.1, section 6.13: RFC 3394).
-    pub fn wrap(&self, by: ObjectHandle, secret: ObjectHandle) -> Result<Vec<u8>> {
-        let mut wrapped = self.inner.wrap_key(&Mechanism::AesKeyWrap, by, secret)?;
-        // The crate gives as much as the token asked room for, and some ask for more than they fill.
-        wrapped.truncate(A256KW_BYTES);
+    /// A secret of 32 bytes wrapped under the key `key` (PKCS#11 3.1, sections 6.13 and 6.1.8).
+    pub fn wrap(&self, by: By, key: ObjectHandle, secret: ObjectHandle) -> Result<Vec<u8>> {
+        let mut wrapped = self.inner.wrap_key(&by.mechanism(), key, secret)?;
+        if let By::Aes(_) = by {
+            // The crate gives as much as the token asked room for, and some ask for more than they fill.
+            wrapped.truncate(WRAPPED_BYTES);
+        }
         Ok(wrapped)
     }
 
-    pub fn unwrap(&self, by: ObjectHandle, blob: &[u8], template: &[Attribute]) -> Result<Temporary<'_>> {
-        let handle = self.inner.unwrap_key(&Mechanism::AesKeyWrap, by, blob, template)?;
+    pub fn unwrap(&self, by: By, key: ObjectHandle, blob: &[u8], template: &[Attribute]) -> Result<Temporary<'_>> {
+        let handle = self.inner.unwrap_key(&by.mechanism(), key, blob, template)?;
         Ok(self.temporary(handle))
+    }
+
+    /// The objects that fit.
+    pub fn find(&self, template: &[Attribute]) -> Result<Vec<ObjectHandle>> {
+        self.inner.find_objects(template)
     }
 
     /// HMAC-SHA-256 (PKCS#11 3.1, section 6.23.3). After an error the session is good for nothing: the operation may
@@ -97,8 +141,29 @@ impl Session {
         Ok(revealed)
     }
 
+    /// An object that is there, to be destroyed when it was used.
+    pub fn adopt(&self, handle: ObjectHandle) -> Temporary<'_> {
+        self.temporary(handle)
+    }
+
     fn temporary(&self, handle: ObjectHandle) -> Temporary<'_> {
         Temporary { session: self, handle }
+    }
+}
+
+impl By {
+    fn mechanism(self) -> Mechanism<'static> {
+        match self {
+            By::Aes(wrap) => wrap.mechanism(),
+            By::Rsa(oaep) => oaep.mechanism(),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Aes(wrap) => wrap.name(),
+            By::Rsa(oaep) => oaep.name(),
+        }
     }
 }
 

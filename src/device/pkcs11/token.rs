@@ -6,18 +6,16 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Slot, TokenInfo};
 
+use super::discovery::Offered;
+use super::mechanism::KeyWrap;
 use super::module::Module;
 use super::uri::{Attribute, Pkcs11Uri};
 use super::{TokenIdentity, error};
 use crate::device::{Description, DeviceError, Fault, Kind, Root, Tries};
 
-/// The mechanisms that the main job needs, by the names and numbers of PKCS#11 3.1's header.
-pub const NEEDED: [(MechanismType, &str); 4] = [
-    (MechanismType::AES_KEY_WRAP, "CKM_AES_KEY_WRAP (0x2109)"),
-    (MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN (0x1080)"),
-    (MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN (0x350)"),
-    (MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC (0x251)"),
-];
+/// The mechanisms that the main job needs besides a way for secrets to be kept and to pass, by the names and numbers of
+/// PKCS#11 3.1's header.
+pub const NEEDED: [(MechanismType, &str); 1] = [(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC (0x251)")];
 
 /// For how long what a token said is taken as what it says now.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -116,15 +114,33 @@ impl Found {
     /// What this token says, and what of it matters for the job; `pinned` is what a ring knows of it.
     pub fn describe(&self, module: &Module, uri: String, pinned: Option<&Root>) -> Result<Description, DeviceError> {
         let mut notes = Vec::new();
-        let mut root = None;
+        let (mut root, mut ways, mut exports) = (None, None, true);
+        let lacks = self.lacks(module, pinned.is_none())?;
         if self.wants_login() && self.has_pin_pad() {
             notes.push("its PIN is typed on its own PIN pad".to_owned());
         }
-        if let Some(Root::Pkcs11 { use_key, export_key, .. }) = pinned {
-            root = Some(format!("{} {}", use_key.id, export_key.id));
-            if !use_key.locks_use {
-                notes.push("use implies export: this token lets whoever may use a seal take the secret out".to_owned());
+        match pinned {
+            Some(Root::Pkcs11 { use_key, export_key, ways: chosen, .. }) => {
+                root = Some(format!("{} {}", use_key.id, export_key.id));
+                if !use_key.locks_use {
+                    let note = "use implies export: this token lets whoever may use a seal take the secret out";
+                    notes.push(note.to_owned());
+                }
+                exports = chosen.let_out();
+                if !chosen.is_default() {
+                    notes.push(chosen.summary());
+                }
+                ways = Some(chosen.summary());
             }
+            // The self-test alone shows what works; where nothing is offered, nothing will.
+            Some(Root::Tpm { .. }) | None if lacks.is_empty() => {
+                let offered = self.offered(module)?;
+                exports = offered.may_let_out();
+                if !exports {
+                    notes.push(offered.no_way_out());
+                }
+            }
+            Some(Root::Tpm { .. }) | None => {}
         }
         Ok(Description {
             kind: Kind::Pkcs11,
@@ -137,8 +153,10 @@ impl Found {
             root,
             tries: self.wants_login().then(|| self.tries()),
             needs_pin: self.wants_login() && !self.has_pin_pad(),
-            lacks: self.lacks(module, pinned.is_none())?,
+            lacks,
             notes,
+            ways,
+            exports,
             pcr_banks: Vec::new(),
         })
     }
@@ -162,6 +180,27 @@ impl Found {
     pub fn lacked_mechanisms(&self, module: &Module) -> Result<Vec<String>, DeviceError> {
         let offered = self.mechanisms(module)?;
         Ok(NEEDED.iter().filter(|(kind, _)| !offered.contains(kind)).map(|(_, name)| (*name).to_owned()).collect())
+    }
+
+    /// What secrets may pass by, as the token says without a login.
+    pub fn offered(&self, module: &Module) -> Result<Offered, DeviceError> {
+        let listed = self.mechanisms(module)?;
+        let has = |kinds: &[MechanismType]| kinds.iter().all(|kind| listed.contains(kind));
+        let mut wraps = Vec::new();
+        // Keys that nothing can make are no help.
+        if has(&[MechanismType::AES_KEY_GEN]) {
+            for wrap in KeyWrap::ALL {
+                // The crate leaves what it does not know out of the list.
+                let is_offered = listed.contains(&wrap.kind())
+                    || MechanismType::try_from(wrap.number()).is_err()
+                        && module.calls().get_mechanism_info(self.slot, wrap.kind()).is_ok();
+                wraps.extend(is_offered.then_some(wrap));
+            }
+        }
+        let oaep = has(&[MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_PKCS_KEY_PAIR_GEN]);
+        let generates = has(&[MechanismType::GENERIC_SECRET_KEY_GEN]);
+        let cbc_pad = has(&[MechanismType::AES_CBC_PAD]);
+        Ok(Offered { wraps, oaep, generates, cbc_pad })
     }
 
     /// The mechanisms that the token offers, of those that the crate knows.

@@ -61,6 +61,8 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
         needs_pin: false,
         lacks,
         notes: Vec::new(),
+        ways: None,
+        exports: true,
         pcr_banks: pcr_banks(context)?,
     })
 }
