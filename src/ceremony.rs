@@ -114,6 +114,10 @@ pub enum Error {
     NobodyLeft,
     #[error("no device holds generation {0}")]
     NowhereToBeHad(u32),
+    #[error("no device of the ring lets generation {0} out: they use it, and that is all")]
+    NothingLetsOut(u32),
+    #[error("{device} can't be where secrets are made, since none could be backed up: {why}")]
+    LetsNothingOut { device: String, why: String },
     #[error("{asked} is in the ring already, as {device}")]
     DeviceKnown { device: String, asked: String },
     #[error("{} {} sealed on {device} alone", crate::text::generations(numbers), if numbers.len() == 1 { "is" } else { "are" })]

@@ -349,6 +349,11 @@ impl Generation {
     pub fn seal_on(&self, device: &str) -> Option<&Seal> {
         self.seals.iter().find(|seal| seal.device == device).map(|seal| &seal.seal)
     }
+
+    /// Whether some device lets it out: some use it, and that is all.
+    pub fn can_leave(&self) -> bool {
+        self.seals.iter().any(|held| !held.seal.export_part.is_empty())
+    }
 }
 
 impl DeviceRecord {

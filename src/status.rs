@@ -195,6 +195,13 @@ fn of_generation(generation: &Generation) -> GenerationStatus {
 
 fn judge_backups(ring: &Ring, place: &Place, now: Timestamp, warnings: &mut Vec<Statement>) {
     let Some(active) = ring.active() else { return };
+    if !active.seals.is_empty() && !active.can_leave() {
+        let text = format!(
+            "no device lets generation {} out: no backup and no new generation can be made here; keep the backups that are there",
+            active.number
+        );
+        warnings.push(Statement { id: "nothing-lets-out", text });
+    }
     let covering: Vec<_> = ring
         .backups
         .iter()

@@ -24,6 +24,9 @@ impl BackupPlan {
     pub fn new(place: &Place, target: &Path, work_factor: u8) -> Result<Self, Error> {
         let ring = Store::open(&place.directory)?.ring()?;
         let target = Target::check(target, work_factor)?;
+        if let Some(kept) = ring.usable().find(|generation| !generation.seals.is_empty() && !generation.can_leave()) {
+            return Err(Error::NothingLetsOut(kept.number));
+        }
         let looks = look_for_one(&ring)?;
         let mut plan = Plan::new("backup", &ring.system.name);
         let numbers: Vec<u32> = ring.usable().map(|generation| generation.number).collect();

@@ -68,6 +68,21 @@ impl<'p> Crew<'p> {
         Err(first.unwrap_or(Error::NowhereToBeHad(generation.number)))
     }
 
+    /// Does `work` on the first device that holds `generation`, lets it out, and can.
+    pub fn any_that_lets_out<T>(
+        &mut self,
+        generation: &Generation,
+        tell: &mut Tell<'_>,
+        work: impl FnMut(&mut Opened<'p>, &Seal, &mut Tell<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut leaving = generation.clone();
+        leaving.seals.retain(|held| !held.seal.export_part.is_empty());
+        if !generation.seals.is_empty() && !generation.can_leave() {
+            return Err(Error::NothingLetsOut(generation.number));
+        }
+        self.any(&leaving, tell, work)
+    }
+
     /// Does `work` on every device that holds `generation` and can: one at least.
     pub fn each(
         &mut self,

@@ -47,6 +47,10 @@ impl DeviceAddPlan {
         plan.change("device-pinned", pinning(&id, uri, &device));
         let numbers: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
         plan.change("generations-sealed", format!("sealed on {id} too: {}", generations(&numbers)));
+        if !device.exports {
+            let text = format!("{id} lets no secret out: it serves; new generations and backups come from the others");
+            plan.warning("lets-nothing-out", text);
+        }
         if uri.kind() == Kind::Tpm && !options.with_pin && ring.usable().any(Generation::has_pin) {
             let text = format!("a PIN guards the secret elsewhere, and would not on {id}: see --with-pin");
             plan.warning("pin-dropped", text);

@@ -3,7 +3,7 @@
 use super::crew::{Crew, Looks, look_at};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, record};
-use crate::device::{Kind, PinSources};
+use crate::device::{Kind, PinSources, Root};
 use crate::ring::{DeviceRecord, Ring};
 use crate::store::Store;
 use crate::text::generations;
@@ -43,6 +43,16 @@ impl DeviceRemovePlan {
                 let text = format!("{id} serves no more; what it held stays elsewhere: {}", generations(held));
                 plan.change("device-removed", text);
             }
+        }
+        let others_let_out = {
+            let mut others = ring.in_service().filter(|other| other.id != id).filter_map(DeviceRecord::root);
+            others.any(Root::lets_out)
+        };
+        if record.root().is_some_and(Root::lets_out) && !others_let_out {
+            let text = format!(
+                "{id} is the last device that lets secrets out: without it no backup and no new generation can be made here"
+            );
+            plan.warning("nothing-lets-out", text);
         }
         let reached = look_at(&ring, &record);
         let looks = reached.as_ref().map_or_else(|_| Looks::default(), |found| Looks::at(id, found.clone()));

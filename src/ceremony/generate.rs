@@ -8,7 +8,7 @@ use super::proof::Target;
 use super::sealing::take_in;
 use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, record};
-use crate::device::{Key, Kind, Pcrs, PinSources};
+use crate::device::{Key, Kind, Pcrs, PinSources, Root};
 use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
 use crate::secret::Kek;
 use crate::store::{Locked, Store};
@@ -48,6 +48,7 @@ impl GeneratePlan {
             let text = format!("generation {}, left pending by an earlier run, is dropped", pending.number);
             plan.change("pending-dropped", text);
         }
+        let devices = makers_first(devices)?;
         let (maker, others) = devices.split_first().ok_or(Error::NobodyLeft)?;
         let also = match others {
             [] => String::new(),
@@ -127,6 +128,23 @@ impl GeneratePlan {
     }
 }
 
+/// The devices in another order, where the first can't make a generation: what it makes has to leave, for the backup and for
+/// the others.
+fn makers_first(devices: Vec<DeviceRecord>) -> Result<Vec<DeviceRecord>, Error> {
+    let lets_out = |record: &DeviceRecord| record.root().is_none_or(Root::lets_out);
+    let (mut makers, others): (Vec<_>, Vec<_>) = devices.into_iter().partition(lets_out);
+    match (makers.is_empty(), others.first()) {
+        (true, Some(first)) => {
+            let why = "it lets none out, as its self-test has shown".to_owned();
+            Err(Error::LetsNothingOut { device: first.id.clone(), why })
+        }
+        _ => {
+            makers.extend(others);
+            Ok(makers)
+        }
+    }
+}
+
 /// Takes a generation back that was not proved. The error that is reported is the first one; a ring that can't be written
 /// keeps the generation pending, which the next run says and drops.
 pub(super) fn undo(ring: &mut Ring, locked: &Locked<'_>, error: Error) -> Error {
@@ -150,7 +168,7 @@ pub(super) fn pend(
     let origin = Origin {
         host: place.host.clone(),
         kind: maker.uri.kind(),
-        device: maker.root().map(crate::device::Root::fingerprint).unwrap_or_default(),
+        device: maker.root().map(Root::fingerprint).unwrap_or_default(),
     };
     let opened = crew.device(&maker.id)?;
     let seal = opened.device.generate(guards.protection(), &qualifier(ring, number)).map_err(opened.failed())?;

@@ -8,7 +8,7 @@ use super::crew::Crew;
 use super::guards::{Guards, SealOptions};
 use super::proof::Target;
 use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, record};
-use crate::device::{Description, DeviceUri, Fault, Intent, Kind, Pcrs, PinSource, PinSources};
+use crate::device::{Description, DeviceUri, Fault, Intent, Kind, Pcrs, PinSource, PinSources, Root};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
 use crate::store::{Current, Locked, Store, StoreError};
 
@@ -64,6 +64,11 @@ impl InitPlan {
         options.fit(uri.kind())?;
         let id = Ring::device_name(uri.kind(), &[]);
         let device = look_at_new(&id, uri)?;
+        if !device.exports {
+            // The last of its notes says so.
+            let why = device.notes.last().cloned().unwrap_or_default();
+            return Err(Error::LetsNothingOut { device: id, why });
+        }
 
         plan.change("system-made", format!("system {name} is made; this server is its master"));
         plan.change("device-pinned", pinning(&id, uri, &device));
@@ -110,6 +115,10 @@ impl InitPlan {
         locked.commit(&mut ring)?;
 
         let opened = pin_down(&mut ring, &locked, is_first, pins.of(&self.device_id), tell)?;
+        // Its self-test shows more than it says.
+        if !ring.devices[0].root().is_none_or(Root::lets_out) {
+            return Err(give_up(&ring, opened, &locked)?);
+        }
         let mut crew = Crew::joined_by(&ring, opened, pins);
         let team = [(ring.devices[0].clone(), Guards::chosen(answers.new_pin.as_ref(), self.pcrs.as_ref()))];
         generate::pend(&mut ring, FIRST, &team, &mut crew, &self.place, tell)?;
@@ -126,11 +135,23 @@ impl InitPlan {
     }
 }
 
+/// A system's first device has to let its secrets out: else there would be no backup. Takes back what was made on one that
+/// does not, and gives the error to end with.
+fn give_up(ring: &Ring, mut opened: Opened<'_>, locked: &Locked<'_>) -> Result<Error, Error> {
+    if let Some(intent) = ring.devices[0].anchor.intent() {
+        opened.device.retire(&intent).map_err(opened.failed())?;
+    }
+    locked.abandon_founding()?;
+    let why = "it lets none out, as its self-test has shown".to_owned();
+    Ok(Error::LetsNothingOut { device: opened.name, why })
+}
+
 /// What pinning a device will mean, for the plan.
 pub(super) fn pinning(id: &str, uri: &DeviceUri, device: &Description) -> String {
     let what = match (&uri.kind(), &device.root) {
         (Kind::Tpm, Some(_)) => "its storage root key is pinned",
         (Kind::Tpm, None) => "it has no storage root key yet: one is made and pinned",
+        (Kind::Pkcs11, _) if !device.exports => "it is pinned, and secrets are kept on it",
         (Kind::Pkcs11, _) => "two wrapping keys are made on it and pinned",
     };
     format!("{id} is {} ({uri}); {what}", device.name())

@@ -29,7 +29,7 @@ impl Target {
 }
 
 /// Exports every generation that is, was, or is about to become active, into the contents of a backup in which `active`
-/// is the active one. Each comes from the first device that holds it and answers.
+/// is the active one. Each comes from the first device that holds it, lets it out and answers.
 pub fn export(
     ring: &Ring,
     active: u32,
@@ -41,7 +41,7 @@ pub fn export(
     let kek = Kek::random();
     let mut generations = Vec::new();
     for generation in &ring.generations {
-        let WrappedSecret { algorithm, wrapped } = crew.any(generation, tell, |opened, seal, _| {
+        let WrappedSecret { algorithm, wrapped } = crew.any_that_lets_out(generation, tell, |opened, seal, _| {
             opened.device.export(&seal.export_part, &kek).map_err(opened.failed())
         })?;
         generations.push(Entry {

@@ -134,6 +134,10 @@ impl Restore {
                     plan.binds(&Ring::device_name(uri.kind(), &[]), device, pcrs)?;
                 }
                 let id = Ring::device_name(uri.kind(), &[]);
+                if !device.exports {
+                    let text = format!("{id} lets no secret out: what is restored onto it serves, and that is all");
+                    plan.warning("nothing-lets-out", text);
+                }
                 plan.wants_pin_of_new(&id, uri, device);
                 if self.options.seal.with_pin {
                     plan.wants_new_pin(&id);

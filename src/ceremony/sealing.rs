@@ -52,7 +52,7 @@ pub fn bring(
 ) -> Result<Seal, Error> {
     let kek = Kek::random();
     let challenge = random_array::<KEY_BYTES>();
-    let (wrapped, theirs) = crew.any(generation, tell, |opened, seal, _| {
+    let (wrapped, theirs) = crew.any_that_lets_out(generation, tell, |opened, seal, _| {
         let wrapped = opened.device.export(&seal.export_part, &kek).map_err(opened.failed())?;
         let proof = Source::sealed(opened.device.as_mut(), &seal.use_part, generation.id)
             .and_then(|mut source| source.proof(&challenge));

@@ -1,7 +1,8 @@
 //! `strongroom device add`, `remove`, `repair`, `retry`: the devices of the ring.
 
 use strongroom::ceremony::{DeviceAddPlan, DeviceRemovePlan, DeviceRepairPlan, Error, Place, SealOptions};
-use strongroom::device::DeviceUri;
+use strongroom::device::{DeviceUri, Root};
+use strongroom::ring::DeviceRecord;
 use strongroom::store::Store;
 
 use crate::cli::{DeviceAdd, DeviceRemove, DeviceRepair, DeviceRetry};
@@ -29,8 +30,11 @@ pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), St
     if let Some(pin) = &new_pin {
         pins.know(&id, pin);
     }
-    pins.settle(plan.execute(new_pin.as_ref(), &pins, &mut |step| terminal.step(&step)))?;
-    terminal.say(&format!("Where {id} shall serve alone: strongroom device remove DEVICE, for each of the others."));
+    let ring = pins.settle(plan.execute(new_pin.as_ref(), &pins, &mut |step| terminal.step(&step)))?;
+    if ring.device(&id).and_then(DeviceRecord::root).is_some_and(Root::lets_out) {
+        terminal
+            .say(&format!("Where {id} shall serve alone: strongroom device remove DEVICE, for each of the others."));
+    }
     Ok(())
 }
 

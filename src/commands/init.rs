@@ -77,7 +77,9 @@ pub(super) fn choose_device(terminal: &Terminal) -> Result<DeviceUri, Stop> {
             terminal.show(&format!("{lead}{line}"))?;
         }
     }
-    let fit = |candidate: &Candidate| candidate.description.as_ref().is_ok_and(|found| found.lacks.is_empty());
+    let fit = |candidate: &Candidate| {
+        candidate.description.as_ref().is_ok_and(|found| found.lacks.is_empty() && found.exports)
+    };
     let first = found.iter().position(fit).map(|index| index + 1);
     let question = match first {
         Some(first) => format!("Which one shall keep the secret? [{first}] "),

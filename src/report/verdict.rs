@@ -120,6 +120,18 @@ fn of_ceremony(error: &Error) -> Verdict {
         Error::NowhereToBeHad(_) => {
             say("seal-damaged", Exit::Damaged, "restore a backup that holds it: `strongroom restore FILE`")
         }
+        Error::LetsNothingOut { .. } => say(
+            "lets-nothing-out",
+            Exit::Device,
+            "nothing was made; make the system on a device that lets secrets out, and then add this one: \
+             `strongroom device add`",
+        ),
+        Error::NothingLetsOut(_) => say(
+            "nothing-lets-out",
+            Exit::Device,
+            "a backup that was made before has it: restore that onto a device which lets secrets out, on this server \
+             (`strongroom restore --replace --device URI FILE`) or another",
+        ),
         Error::DeviceKnown { .. } => say(
             "device-known",
             Exit::Refused,

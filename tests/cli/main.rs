@@ -30,6 +30,7 @@ mod heal;
 mod hygiene;
 mod inputs;
 mod interrupts;
+mod other_makers;
 mod output;
 mod pads;
 mod passphrases;

@@ -57,6 +57,7 @@ followed! {
         the_storage_root_key_was_removed: "The storage root key was removed";
         a_blank_token: "A blank token";
         moving_to_an_hsm: "Moving to an HSM";
+        an_hsm_that_can_not_do_all: "An HSM that can't do all";
         two_custodians: "Two custodians";
         disks: "Disks";
         services: "Services";
