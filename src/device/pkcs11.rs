@@ -121,19 +121,19 @@ impl Token {
     /// Finds the token and compares it with what the ring pinned. No login: that waits until keys are needed.
     pub fn open(uri: &Pkcs11Uri, pinned: Option<Root>, pins: SentPins, lock: DeviceLock) -> Result<Self, DeviceError> {
         let module = Module::open(&uri.module()?)?;
-        let mut recovery = Recovery::new();
-        let found = loop {
-            match guest::undisturbed(|| token::find(&module, uri)) {
-                Err(error) if recovery.prepare(recovery::cure(&error), &module) => {}
-                found => break found?,
-            }
-        };
         let wanted = match &pinned {
             Some(Root::Pkcs11 { token, .. }) => Some(token),
             Some(Root::Tpm { .. }) => {
                 return Err(Fault::NotThisDevice("the ring pinned a TPM, and the URI names a token".to_owned()).into());
             }
             None => None,
+        };
+        let mut recovery = Recovery::new();
+        let found = loop {
+            match guest::undisturbed(|| token::find(&module, uri, wanted)) {
+                Err(error) if recovery.prepare(recovery::cure(&error), &module) => {}
+                found => break found?,
+            }
         };
         if let Some(wanted) = wanted.filter(|wanted| **wanted != found.identity) {
             let TokenIdentity { label, serial, .. } = &found.identity;

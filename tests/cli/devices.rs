@@ -96,6 +96,60 @@ fn no_token_matches() {
     snapshot::check_text("no-token-matches", &shot.to_string().replace(&real, "MODULE").replace(&module, "MODULE"));
 }
 
+/// The ring knows its token by more than the label in the URI.
+#[test]
+fn another_token_with_the_same_label_is_not_taken_for_the_rings() {
+    let world = World::token();
+    let key = world.done("derive --generation 1 --pin-file pin backups").stdout;
+    let hsm = world.hsm.as_ref().unwrap();
+    for _ in 0..3 {
+        hsm.add_token("payroll");
+        assert_eq!(world.done("derive --generation 1 --pin-file pin backups").stdout, key);
+    }
+    world.done("generate --yes --pin-file pin --passphrase-file pass two.backup");
+    world.done("doctor --pin-file pin");
+    let status = world.done("status");
+    assert!(!status.stdout.contains("several tokens"), "{status}");
+    // Who is new to the ring is told apart by what the error says.
+    let shot = world.run("device add --yes --pin-file pin $HSM");
+    assert_eq!(shot.code, Some(5), "{shot}");
+    let several = world.run("init --dir other --device '$HSM' --name second --passphrase-file pass other.backup");
+    assert_eq!(several.code, Some(2), "{several}");
+}
+
+#[test]
+fn one_of_several_is_named_by_its_serial_number() {
+    let world = World::fresh_token();
+    world.hsm.as_ref().unwrap().add_token("payroll");
+    let line = "init --device $HSM --name payroll --pin-file pin --passphrase-file pass new.backup --json";
+    let error = world.run(line).json().pop().unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    let serial = message.split("serial ").nth(1).and_then(|rest| rest.split(',').next()).expect("a serial number");
+    let line = format!(
+        "init --device 'pkcs11:token=payroll;serial={serial}?module-path=$MODULE' --name payroll --pin-file pin \
+         --passphrase-file pass new.backup"
+    );
+    world.done(&line);
+    world.done("derive --pin-file pin backups");
+}
+
+/// A slot is where it was when somebody looked.
+#[test]
+fn a_token_in_another_slot_is_found_by_what_was_pinned() {
+    let world = World::faulty_token();
+    let slots = world.hsm.as_ref().unwrap().pkcs11_tool_ok(&["--list-token-slots"]);
+    let slot = slots.split("(0x").nth(1).and_then(|rest| rest.split(')').next()).expect("a slot");
+    let slot = u64::from_str_radix(slot, 16).unwrap();
+    let device = format!("'pkcs11:token=payroll;slot-id={slot}?module-path=$MODULE'");
+    world.done(&format!("init --device {device} --name payroll --pin-file pin --passphrase-file pass payroll.backup"));
+    world.faults().set(&["C_Initialize 1 move 7"]);
+    world.done("derive --generation 1 --pin-file pin backups");
+    world.done("doctor --pin-file pin");
+    // Whoever is new is taken by the slot that was named.
+    let shot = world.run(&format!("init --dir other --device {device} --name second --passphrase-file pass b"));
+    assert_eq!(shot.code, Some(3), "{shot}");
+}
+
 #[test]
 fn several_tokens_match() {
     let world = World::fresh_token();

@@ -23,6 +23,7 @@
 //! | `drop-sessions` | every session is closed in the real module, and then the call is passed on |
 //! | `logout` | the user is logged out in the real module, and then the call is passed on |
 //! | `vanish [N]` | the token is gone, with its sessions, for this call and all later ones (or N of them) |
+//! | `move N` | the token is N slots further on, and its sessions are gone, for this call and all later ones |
 //! | `flags F,F` | C_GetTokenInfo: COUNT_LOW, FINAL_TRY, LOCKED (of the user PIN), SO_FINAL_TRY, SO_LOCKED, USER_PIN (there is one), INITIALIZED or PAD are set as well |
 //! | `no-flags F,F` | C_GetTokenInfo: they are not |
 //! | `pin-room L M` | C_GetTokenInfo: PINs have from L to M bytes |
@@ -109,9 +110,10 @@ fn load(path: &str) -> Real {
 
 /// Defines each function that passes through, and the list of them.
 macro_rules! functions {
-    ($($name:ident($($arg:ident: $kind:ty),*) $(then $after:expr)?;)*) => {
+    ($($name:ident($($arg:ident: $kind:ty),*) $(in $slot:ident)? $(then $after:expr)?;)*) => {
         $(unsafe extern "C" fn $name($($arg: $kind),*) -> CK_RV {
             let done = call(stringify!($name), || {
+                $(let $slot = state::real_slot($slot);)?
                 let function = real().$name.expect("a whole module");
                 // SAFETY: the caller's arguments, unchanged.
                 unsafe { function($($arg),*) }
@@ -138,13 +140,13 @@ functions! {
     C_Initialize(arguments: *mut c_void);
     C_Finalize(reserved: *mut c_void) then |done| { state::finalized(); done };
     C_GetInfo(info: *mut CK_INFO);
-    C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG) then |done| without_slots(done, count);
-    C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO);
-    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) then |done| changed(done, info);
-    C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) then |done| hidden(done, list, count);
-    C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) then |done| hidden_too(done, kind);
+    C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG) then |done| listed(done, slots, count);
+    C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) in slot;
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) in slot then |done| changed(done, info);
+    C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) in slot then |done| hidden(done, list, count);
+    C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) in slot then |done| hidden_too(done, kind);
     C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY,
-        session: *mut CK_SESSION_HANDLE) then |done| opened(done, slot, session);
+        session: *mut CK_SESSION_HANDLE) in slot then |done| opened(done, slot, session);
     C_CloseSession(session: CK_SESSION_HANDLE);
     C_Logout(session: CK_SESSION_HANDLE);
     C_CreateObject(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG,
@@ -193,7 +195,7 @@ unsafe extern "C" fn C_InitToken(
     label: *mut CK_UTF8CHAR,
 ) -> CK_RV {
     with_pin("C_InitToken", pin, length, |pin, length| {
-        let function = real().C_InitToken.expect("a whole module");
+        let (slot, function) = (state::real_slot(slot), real().C_InitToken.expect("a whole module"));
         // SAFETY: the same.
         unsafe { function(slot, pin, length, label) }
     })
@@ -226,17 +228,23 @@ fn with_pin(
 fn opened(done: Done, slot: CK_SLOT_ID, session: *mut CK_SESSION_HANDLE) -> Done {
     if done.rv == CKR_OK {
         // SAFETY: the real module has just written it.
-        state::opened(slot, unsafe { *session });
+        state::opened(state::real_slot(slot), unsafe { *session });
     }
     done
 }
 
-/// A token that has vanished is in no slot.
-fn without_slots(mut done: Done, count: *mut CK_ULONG) -> Done {
+/// A token that has vanished is in no slot, and one that was moved in another.
+fn listed(mut done: Done, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG) -> Done {
     if done.vanished {
         // SAFETY: the caller has room for a count.
         unsafe { *count = 0 };
         done.rv = CKR_OK;
+    }
+    if done.rv == CKR_OK && !slots.is_null() {
+        // SAFETY: the real module has written `count` slots.
+        for slot in unsafe { std::slice::from_raw_parts_mut(slots, *count as usize) } {
+            *slot = state::told_slot(*slot);
+        }
     }
     done
 }

@@ -21,6 +21,7 @@ pub enum Action {
     Logout,
     /// For so many calls; none: for good.
     Vanish(Option<u64>),
+    Move(u64),
     Flags(CK_FLAGS),
     NoFlags(CK_FLAGS),
     PinRoom(u64, u64),
@@ -166,6 +167,7 @@ impl Action {
             ("logout", "") => Action::Logout,
             ("vanish", "") => Action::Vanish(None),
             ("vanish", calls) => Action::Vanish(Some(number(calls)?)),
+            ("move", slots) => Action::Move(number(slots)?),
             ("flags", names) => Action::Flags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
             ("no-flags", names) => Action::NoFlags(names.split(',').map(flag).sum::<Option<CK_FLAGS>>()?),
             ("meddle", what) => Action::Meddle(Meddling::parse(what)?),

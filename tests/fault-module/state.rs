@@ -28,6 +28,8 @@ struct State {
     sessions: BTreeMap<CK_SLOT_ID, CK_SESSION_HANDLE>,
     /// Calls for which the token is gone; none: it is there.
     vanished: Option<u64>,
+    /// How many slots further on the token is told to be.
+    moved: u64,
 }
 
 /// A call that has returned.
@@ -70,6 +72,16 @@ pub fn typed_pin(name: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// The slot that the caller is told instead of the real module's.
+pub fn told_slot(slot: CK_SLOT_ID) -> CK_SLOT_ID {
+    slot + with(|state| state.moved)
+}
+
+/// The real module's slot that the caller means.
+pub fn real_slot(slot: CK_SLOT_ID) -> CK_SLOT_ID {
+    slot.wrapping_sub(with(|state| state.moved))
+}
+
 pub fn opened(slot: CK_SLOT_ID, session: CK_SESSION_HANDLE) {
     with(|state| state.sessions.insert(slot, session));
 }
@@ -97,6 +109,10 @@ pub fn call(name: &'static str, pass: impl FnOnce() -> CK_RV) -> Done {
             Action::Vanish(calls) => {
                 drop_sessions();
                 with(|state| state.vanished = Some(calls.unwrap_or(u64::MAX)));
+            }
+            Action::Move(slots) => {
+                drop_sessions();
+                with(|state| state.moved += slots);
             }
             Action::Return(rv) => forged = Some(*rv),
             Action::Answer(_)
@@ -167,7 +183,7 @@ fn with<T>(work: impl FnOnce(&mut State) -> T) -> T {
     let text = fs::read_to_string(path).expect("rules that can be read");
     if text != state.text {
         state.rules = Rules::parse(&text);
-        (state.text, state.total, state.vanished) = (text, 0, None);
+        (state.text, state.total, state.vanished, state.moved) = (text, 0, None, 0);
         state.counts.clear();
     }
     work(state)

@@ -168,6 +168,25 @@ fn a_token_that_was_gone_for_a_moment_is_found_again() {
 }
 
 #[test]
+fn a_token_that_is_plugged_in_elsewhere_is_found_there() {
+    on_a_token(this_test!(), |bench| {
+        let pins = Pins::with(USER_PIN);
+        let mut device = bench.warm(&pins);
+        // While it is used, and again.
+        for _ in 0..2 {
+            bench.now(&["C_SignInit 1 move 7"]);
+            assert_eq!(bench.hmac(device.as_mut()).expect("it is found again"), bench.right);
+            assert_eq!(bench.counts(["C_Login", "C_Initialize"]), [1, 0]);
+        }
+        assert_eq!(pins.asked.get(), 1, "the token took it before: nobody is asked again");
+        drop(device);
+        // Between two runs.
+        bench.now(&["C_Initialize 1 move 7"]);
+        assert_eq!(bench.hmac(bench.open(&pins).as_mut()).expect("an HMAC"), bench.right);
+    });
+}
+
+#[test]
 fn a_library_that_is_lost_is_started_anew_twice_at_most() {
     on_a_token(this_test!(), |bench| {
         let pins = Pins::with(USER_PIN);

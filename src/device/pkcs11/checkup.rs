@@ -47,7 +47,7 @@ pub fn checkup(uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'
     })?;
     findings.ok("initialise", "C_Initialize went well");
     library(&module, findings);
-    let found = find(&module, uri, findings)?;
+    let found = find(&module, uri, pinned, findings)?;
     identity(&found, pinned, findings)?;
     state(&found, pinned.is_some(), findings)?;
     pin(&found, findings);
@@ -79,9 +79,13 @@ fn library(module: &Module, findings: &mut Findings<'_>) {
     }
 }
 
-fn find(module: &Module, uri: &Pkcs11Uri, findings: &mut Findings<'_>) -> Result<Found, Ended> {
+fn find(module: &Module, uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'_>) -> Result<Found, Ended> {
+    let pinned = match pinned {
+        Some(Root::Pkcs11 { token, .. }) => Some(token),
+        Some(Root::Tpm { .. }) | None => None,
+    };
     findings.at("token", "when it was asked for its tokens (C_GetSlotList, C_GetTokenInfo)");
-    match token::find(module, uri) {
+    match token::find(module, uri, pinned) {
         Ok(found) => {
             let TokenIdentity { manufacturer, model, serial, .. } = &found.identity;
             let serial = if serial.is_empty() { String::new() } else { format!(", serial {serial}") };

@@ -222,10 +222,23 @@ pub fn all(module: &Module) -> Result<Vec<Found>, DeviceError> {
     Ok(found)
 }
 
-/// The one token that `uri` means. A blank one only where no initialised one fits.
+/// The one token that `uri` means. A blank one only where no initialised one fits. With `pinned`, that one, whatever other tokens
+/// fit as well, such as one with the same label, and wherever it is plugged in by now.
 ///
 /// Errors, naming the candidates, where none fits or several do.
-pub fn find(module: &Module, uri: &Pkcs11Uri) -> Result<Found, DeviceError> {
+pub fn find(module: &Module, uri: &Pkcs11Uri, pinned: Option<&TokenIdentity>) -> Result<Found, DeviceError> {
+    if let Some(pinned) = pinned {
+        let mut same = Vec::new();
+        for found in all(module)?.into_iter().filter(|found| found.identity == *pinned) {
+            if fits(module, &found, uri, Attribute::is_of_the_slot)? {
+                same.push(found);
+            }
+        }
+        // Two that call themselves the same are told apart by the whole URI.
+        if same.len() == 1 {
+            return Ok(same.remove(0));
+        }
+    }
     let mut fitting = fitting(module, uri)?;
     if fitting.iter().any(Found::initialised) {
         fitting.retain(Found::initialised);
@@ -240,7 +253,7 @@ pub fn find(module: &Module, uri: &Pkcs11Uri) -> Result<Found, DeviceError> {
 pub fn fitting(module: &Module, uri: &Pkcs11Uri) -> Result<Vec<Found>, DeviceError> {
     let (mut fitting, mut others) = (Vec::new(), Vec::new());
     for found in all(module)? {
-        if fits(module, &found, uri)? { fitting.push(found) } else { others.push(found) }
+        if fits(module, &found, uri, |_| false)? { fitting.push(found) } else { others.push(found) }
     }
     if fitting.is_empty() {
         let what = format!("no token in {} matches {uri}; there {}", module.path().display(), list(&others));
@@ -262,8 +275,14 @@ pub fn find_again(module: &Module, found: &Found) -> Result<Option<Found>, Devic
     })
 }
 
-fn fits(module: &Module, found: &Found, uri: &Pkcs11Uri) -> Result<bool, DeviceError> {
-    for (attribute, wanted) in uri.wanted() {
+/// Whether all that `uri` asks for holds, but for the attributes that are left out.
+fn fits(
+    module: &Module,
+    found: &Found,
+    uri: &Pkcs11Uri,
+    leaves_out: impl Fn(Attribute) -> bool,
+) -> Result<bool, DeviceError> {
+    for (attribute, wanted) in uri.wanted().filter(|(attribute, _)| !leaves_out(*attribute)) {
         let slot_info = || module.calls().get_slot_info(found.slot).map_err(error::plain);
         let library_info = || module.calls().get_library_info().map_err(error::plain);
         let value = match attribute {

@@ -79,6 +79,15 @@ enum Room {
 }
 
 impl Attribute {
+    /// Whether it is about where a token is, and not about which one it is.
+    pub fn is_of_the_slot(self) -> bool {
+        match self {
+            Self::SlotDescription | Self::SlotManufacturer | Self::SlotId => true,
+            Self::Token | Self::Manufacturer | Self::Model | Self::Serial => false,
+            Self::LibraryDescription | Self::LibraryManufacturer | Self::LibraryVersion => false,
+        }
+    }
+
     fn room(self) -> Room {
         match self {
             Self::Model | Self::Serial => Room::Bytes(16),
