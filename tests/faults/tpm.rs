@@ -105,6 +105,23 @@ fn a_moment_costs_no_try() {
     assert_eq!(failures(&swtpm), "0");
 }
 
+/// Bound to PCRs, too: what was asserted for the use that did not come off is not asserted on top of itself.
+#[test]
+fn a_moment_leaves_no_half_of_a_policy() {
+    const POLICY_RESTART: u32 = 0x180;
+    let swtpm = Swtpm::start();
+    let mut device = new(&swtpm.uri());
+    let root = device.provision(&Intent::random()).expect("it is provisioned");
+    let pcrs = "7".parse().expect("PCRs");
+    let protection = Protection { pin: None, pcrs: Some(&pcrs) };
+    let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
+    drop(device);
+    let bus = Meddler::start(&swtpm, busy(HMAC, RETRY, BY_THE_LIBRARY + 1));
+    cold(&bus.uri(), &root, &seal, &NoPin).expect("an HMAC");
+    assert_eq!((bus.count(HMAC), bus.count(LOAD), bus.count(POLICY_RESTART)), (BY_THE_LIBRARY + 2, 1, 1));
+    nothing_loaded(&swtpm);
+}
+
 // No.
 
 #[test]

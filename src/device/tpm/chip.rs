@@ -30,6 +30,8 @@ pub struct Chip {
     session: Option<AuthSession>,
     /// For parts that are bound to PCRs: instead of the other, which could not satisfy their policy.
     policy: Option<PolicySession>,
+    /// Whether something is asserted in it that no use has used up.
+    policy_is_begun: bool,
     warm: Option<Warm>,
 }
 
@@ -48,7 +50,7 @@ impl Chip {
         let conf = TctiNameConf::from_str(&tcti)
             .map_err(|_| Fault::Unreachable(format!("{tcti} is not an address of a TPM")))?;
         let context = Context::new(conf).map_err(|error| DeviceError { fault: unreachable(), ..told(error) })?;
-        Ok(Self { context, root: None, session: None, policy: None, warm: None })
+        Ok(Self { context, root: None, session: None, policy: None, policy_is_begun: false, warm: None })
     }
 
     /// The pinned storage root key, compared once for each connection.
@@ -71,7 +73,10 @@ impl Chip {
     fn policy(&mut self, root: KeyHandle) -> Result<PolicySession, DeviceError> {
         match self.policy {
             Some(policy) => Ok(policy),
-            None => Ok(*self.policy.insert(session::start_policy(&mut self.context, root)?)),
+            None => {
+                self.policy_is_begun = false;
+                Ok(*self.policy.insert(session::start_policy(&mut self.context, root)?))
+            }
         }
     }
 
@@ -103,11 +108,17 @@ impl Chip {
             return hmac(&mut self.context, self.session.ok_or_else(nothing)?, *key, message);
         }
         let policy = self.policy.ok_or_else(nothing)?;
+        // What was asserted for a use that did not come off is in the session still.
+        if std::mem::replace(&mut self.policy_is_begun, true) {
+            self.context.policy_restart(policy).map_err(told)?;
+        }
         pcrs::assert(&mut self.context, policy, &part.guard)?;
         if part.guard.has_own_pin() {
             self.context.policy_auth_value(policy).map_err(told)?;
         }
-        hmac(&mut self.context, policy.into(), *key, message)
+        let done = hmac(&mut self.context, policy.into(), *key, message);
+        self.policy_is_begun = done.is_err();
+        done
     }
 
     /// HMAC under a secret that the TPM takes in for this one call (TPM 2.0 Part 3, section 12.3: LoadExternal). The
