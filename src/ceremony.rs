@@ -50,7 +50,7 @@ pub use wanted::{Wanted, WantedId};
 use crate::audit::{AuditError, Record};
 use crate::backup::{BackupError, Contents};
 use crate::derive::{GenerationId, Source};
-use crate::device::{self, Device, DeviceError, DeviceUri, Key, NoPin, PinSource, Root};
+use crate::device::{self, Device, DeviceError, DeviceUri, Key, NoPin, PinSource, Root, Signatures};
 use crate::durable::{FileError, Shortcomings};
 use crate::passphrase::{Hint, PassphraseError};
 use crate::ring::{BackupRecord, DeviceRecord, Ring, RingError};
@@ -67,6 +67,8 @@ pub struct Place {
     pub host: String,
     /// What this run writes into the log.
     pub record: Record,
+    /// Where signatures of PCR states are, for seals that open by them.
+    pub signatures: Signatures,
 }
 
 /// What the admin said of a new backup: given to an execution once the plan was agreed to.
@@ -141,6 +143,9 @@ pub enum Error {
     PcrsOnToken,
     #[error("{0} was never bound to PCRs")]
     NoPcrs(String),
+    /// A seal that was not made, since it would not open.
+    #[error("{device}: what would be sealed there would not open: {source}")]
+    WouldNotOpen { device: String, source: DeviceError },
     #[error("{device} has no PCRs of {bank} (banks: {has})")]
     NoBank { device: String, bank: &'static str, has: String },
     #[error("the ring that is here has seals already, and keeps the protection that they have")]

@@ -28,7 +28,7 @@ pub use device::{Device, DeviceAdd, DeviceInit, DeviceRemove, DeviceRepair, Devi
 pub use doctor::{Doctor, Explain};
 pub use passphrase::{Passphrase, PassphraseCheck};
 pub use schema::Shape;
-pub use seal::SealArgs;
+pub use seal::{SealArgs, SignedArgs};
 pub use secret::{Derive, Format, Generate, Init};
 pub use source::{NewPassphrase, NewPin, OfDevice, PassphraseArgs, PassphraseSource, PinAnew, PinArgs};
 pub use status::Status;
@@ -65,6 +65,10 @@ pub struct Global {
     /// State directory [default: $STRONGROOM_DIR, $STATE_DIRECTORY, or /var/lib/strongroom]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub dir: Option<PathBuf>,
+    /// Signatures of PCR states, as systemd-measure writes them [default: tpm2-pcr-signature.json where systemd looks for it]
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_PCR_SIGNATURE", hide_env = true)]
+    #[arg(help_heading = "Everywhere")]
+    pub pcr_signature: Option<PathBuf>,
     /// Say only what went wrong
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use strongroom::audit::{Record, What};
 use strongroom::ceremony::Place;
+use strongroom::device::Signatures;
 use strongroom::store::DEFAULT_DIRECTORY;
 
 use crate::cli::{
@@ -101,7 +102,8 @@ fn place(cli: &Cli) -> Place {
     // Only a restore: it may be what brings a server back whose disk is full.
     let goes_on = matches!(&cli.command, Command::Restore(args) if args.no_audit);
     let record = Record::new(verb, what, &directory, &host, goes_on);
-    Place { directory, host, record }
+    let signatures = Signatures { file: cli.global.pcr_signature.clone(), tickets: Some(directory.clone()) };
+    Place { directory, host, record, signatures }
 }
 
 /// What a verb is called in the log; none: it changes nothing, and is told to the journal only where it was refused.

@@ -15,6 +15,8 @@ mod lock;
 mod patience;
 mod pcrs;
 mod pkcs11;
+mod signatures;
+mod signed;
 mod thread;
 mod tpm;
 mod uri;
@@ -36,6 +38,8 @@ pub use discover::{Candidate, Trouble, discover, probe_module};
 pub use error::{DeviceCode, DeviceError, Fault};
 pub use pcrs::{Bank, PcrChange, PcrState, Pcrs, PcrsError, usual_cause};
 pub use pkcs11::{BlankToken, LabelError, TokenIdentity, TokenLabel, Ways, WrappingKey};
+pub use signatures::{PcrSignature, PcrSignatures, SignatureFile, Signatures, Unsigned};
+pub use signed::{Bound, BoundTo, Curve, KeyBits, KeyError, PolicyKey, SignedPcrs};
 pub use uri::{DeviceUri, Kind, Pkcs11Uri, TpmUri, UriError};
 
 use crate::bytes::{Base64, Hex};
@@ -54,6 +58,10 @@ pub trait Device {
     /// made and persisted where none is, else used as it is. PKCS#11: logs in, makes the two wrapping keys of `intent`
     /// where they are missing, and self-tests the mechanisms. Idempotent.
     fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError>;
+
+    /// Whether what is sealed so from now on would open at once, as far as that can be told: a device that has no such guard
+    /// says no, and so does a TPM where the state that it is in was not signed. Asks for no PIN, changes nothing.
+    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError>;
 
     /// Makes a new master secret inside the device. `qualifier` goes into the birth evidence (TPM 2.0: `outsideInfo`).
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError>;
@@ -89,16 +97,16 @@ pub enum Key<'a> {
 pub struct Protection<'a> {
     /// A PIN of the seal's own (TPM only: a token's user PIN guards all that it holds).
     pub pin: Option<&'a Pin>,
-    /// What these PCRs hold at that moment (TPM only).
-    pub pcrs: Option<&'a Pcrs>,
+    /// PCRs (TPM only): what they hold at that moment, or what of them is signed.
+    pub bound: Option<&'a BoundTo>,
 }
 
 impl<'a> Protection<'a> {
     /// Nothing more.
-    pub const NONE: Protection<'static> = Protection { pin: None, pcrs: None };
+    pub const NONE: Protection<'static> = Protection { pin: None, bound: None };
 
     pub fn pin(pin: &'a Pin) -> Self {
-        Self { pin: Some(pin), pcrs: None }
+        Self { pin: Some(pin), bound: None }
     }
 }
 
@@ -114,6 +122,10 @@ pub enum Guard {
     Pcrs { bound: PcrState },
     /// Both.
     PcrsPin { bound: PcrState, salt: Hex<32> },
+    /// What PCRs hold, as a key has signed it: the object's policy begins with TPM2_PolicyAuthorize.
+    Signed { bound: SignedPcrs },
+    /// That and a PIN.
+    SignedPin { bound: SignedPcrs, salt: Hex<32> },
     /// The token's user PIN.
     TokenPin {},
 }
@@ -132,15 +144,16 @@ impl Guard {
     /// What its own PIN is salted with.
     pub fn salt(&self) -> Option<&Hex<32>> {
         match self {
-            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } => Some(salt),
-            Guard::None {} | Guard::Pcrs { .. } | Guard::TokenPin {} => None,
+            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } | Guard::SignedPin { salt, .. } => Some(salt),
+            Guard::None {} | Guard::Pcrs { .. } | Guard::Signed { .. } | Guard::TokenPin {} => None,
         }
     }
 
     /// The PCRs that it is bound to, and what they have to hold.
-    pub fn bound(&self) -> Option<&PcrState> {
+    pub fn bound(&self) -> Option<Bound<'_>> {
         match self {
-            Guard::Pcrs { bound } | Guard::PcrsPin { bound, .. } => Some(bound),
+            Guard::Pcrs { bound } | Guard::PcrsPin { bound, .. } => Some(Bound::State(bound)),
+            Guard::Signed { bound } | Guard::SignedPin { bound, .. } => Some(Bound::Signed(bound)),
             Guard::None {} | Guard::Pin { .. } | Guard::TokenPin {} => None,
         }
     }
@@ -359,7 +372,8 @@ pub struct Tries {
     pub low: bool,
 }
 
-/// Where PINs come from. Asked only when a device needs one, after its identity and its counters have been checked.
+/// Where PINs come from, and signatures of PCR states. Asked only when a device needs one, after its identity and its counters
+/// have been checked.
 pub trait PinSource {
     /// The PIN for a device. Error: [`Fault::PinMissing`] where there is none to be had.
     fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError>;
@@ -370,6 +384,11 @@ pub trait PinSource {
 
     /// Whether the admin allowed the last try to be used (`--use-last-try`).
     fn may_use_last_try(&self) -> bool;
+
+    /// Where signatures of PCR states are: unless told otherwise, where systemd looks.
+    fn signatures(&self) -> Signatures {
+        Signatures::default()
+    }
 }
 
 /// Where the PINs of several devices come from: for each the source of its own, since a PIN that is tried on another device
@@ -416,6 +435,33 @@ impl PinSource for NoPin {
 }
 
 impl PinSources for NoPin {
+    fn of(&self, _: &str) -> &dyn PinSource {
+        self
+    }
+}
+
+/// The same, where signatures are looked for elsewhere.
+pub struct Pinless(pub Signatures);
+
+impl PinSource for Pinless {
+    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
+        NoPin.pin(request)
+    }
+
+    fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError> {
+        NoPin.call_to_the_pad(device, what)
+    }
+
+    fn may_use_last_try(&self) -> bool {
+        NoPin.may_use_last_try()
+    }
+
+    fn signatures(&self) -> Signatures {
+        self.0.clone()
+    }
+}
+
+impl PinSources for Pinless {
     fn of(&self, _: &str) -> &dyn PinSource {
         self
     }

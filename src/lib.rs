@@ -27,8 +27,8 @@
 //!
 //! # Where to start reading
 //!
-//! 1. [`device`]: the one joint. [`device::Device`] has eight methods, each one thing that both kinds of hardware do
-//!    natively, and an eighth that gives its [`device::Counter`], which only a TPM has. Everything else is plain code over it, and [`device::open`] alone knows which kinds there are.
+//! 1. [`device`]: the one joint. [`device::Device`] has nine methods: things that both kinds of hardware do
+//!    natively, and one that gives its [`device::Counter`], which only a TPM has. Everything else is plain code over it, and [`device::open`] alone knows which kinds there are.
 //! 2. [`mod@derive`]: what a key is, in twenty lines. All that Strongroom asks a device for in daily use is HMAC-SHA-256.
 //! 3. [`ring`]: the state and its rules. It touches nothing: no file, no device, no clock.
 //! 4. [`backup`] and [`wrap`]: the formats. `docs/backup-format.md` is their full text.

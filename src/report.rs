@@ -1,6 +1,7 @@
 //! What is said when something did not happen: an id and an exit code for scripts, a line that says what, and a hint that
 //! says what to do.
 
+mod unsigned;
 mod verdict;
 
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use strongroom::ceremony;
 use strongroom::derive::InputError;
 use strongroom::device::explain::UnknownCode;
-use strongroom::device::{DeviceCode, PcrsError, UriError};
+use strongroom::device::{DeviceCode, KeyError, PcrsError, UriError};
 use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
 
@@ -100,6 +101,8 @@ pub enum Stop {
     NoSuchChoice(String),
     #[error(transparent)]
     NoSuchPcrs(PcrsError),
+    #[error("{path} can't be used as a key that signs PCR states: {source}")]
+    PolicyKey { path: String, source: KeyError },
     #[error("{0} is neither a day nor a moment")]
     Moment(String),
     #[error("from line {line} on, the log can't be trusted: {why}")]

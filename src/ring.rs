@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::bytes::Hex;
 use crate::derive::GenerationId;
-use crate::device::{DeviceUri, Intent, Kind, Pcrs, Root, Seal};
+use crate::device::{BoundTo, DeviceUri, Intent, Kind, Root, Seal};
 
 pub use rules::check_name;
 
@@ -77,9 +77,9 @@ pub struct DeviceRecord {
     pub uri: DeviceUri,
     pub added: Timestamp,
     pub anchor: Anchor,
-    /// The PCRs that its seals were bound to until `unbind`: what `bind` binds them to again.
+    /// What its seals were bound to until `unbind`: what `bind` binds them to again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unbound: Option<Pcrs>,
+    pub unbound: Option<BoundTo>,
 }
 
 /// How far the ring knows a device.

@@ -5,13 +5,11 @@ mod custodians;
 mod keyring;
 mod source;
 
-use std::path::Path;
-
 pub use keyring::{Asker, Keyring, key_of};
 pub use source::credentials;
 use source::{LIMIT, Read, credential, from_fd, from_file, from_flags};
 
-use strongroom::ceremony::Error;
+use strongroom::ceremony::{Error, Place};
 use strongroom::passphrase::{self, Hint};
 use strongroom::secret::{Passphrase, Pin, SecretBytes};
 
@@ -161,10 +159,10 @@ impl Given {
     pub fn keyring<'t>(
         &mut self,
         devices: Vec<Asker>,
-        directory: &Path,
+        place: &Place,
         terminal: &'t Terminal,
     ) -> Result<Keyring<'t>, Stop> {
-        Keyring::new(std::mem::take(&mut self.pins), devices, self.use_last_try, directory, terminal)
+        Keyring::new(std::mem::take(&mut self.pins), devices, self.use_last_try, place, terminal)
     }
 }
 

@@ -99,7 +99,7 @@ impl Status {
             warnings.push(warning);
         }
         let refusals = store.refusals()?;
-        let look = |record| devices::look(record, &ring, depth, &refusals, &mut warnings);
+        let look = |record| devices::look(record, &ring, depth, (&refusals, &place.signatures), &mut warnings);
         let devices: Vec<DeviceStatus> = ring.devices.iter().map(look).collect();
         let log = match depth {
             Depth::Devices if served => log::look(place, &devices, &mut warnings),

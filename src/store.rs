@@ -6,6 +6,7 @@
 //! lock               held by whoever changes something; empty
 //! history/           copies of the last rings, by their commit number; the one that serves is among them
 //! refused.json       which PIN sources were refused
+//! tickets.json       what TPMs have said of signatures: see device/tpm/tickets.rs, which writes it
 //! audit.log          what was done, and what was refused: only ever added to
 //! replaced/          other systems' rings that `restore --replace` put aside
 //! ```

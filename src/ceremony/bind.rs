@@ -6,13 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use super::crew::{Crew, Looks, look_at};
-use super::guards::Guards;
+use super::guards::{Guards, foresee};
 use super::sealing::{bring, take_in};
 use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, Tell, open_backup, record};
 use crate::backup::{Contents, Preamble};
 use crate::derive::GenerationId;
-use crate::device::{Kind, Pcrs, PinSources};
+use crate::device::{BoundTo, Kind, PinSources};
 use crate::ring::{DeviceRecord, Generation, Ring};
 use crate::secret::{Passphrase, Pin};
 use crate::store::Store;
@@ -21,8 +21,8 @@ use crate::text::generations;
 /// What the seals of a device shall be bound to.
 #[derive(Debug, Clone)]
 pub enum Binding {
-    /// These PCRs; none: those that they are bound to, or were until [`Binding::Nothing`].
-    To(Option<Pcrs>),
+    /// This; none: what they are bound to, or were until [`Binding::Nothing`].
+    To(Option<BoundTo>),
     Nothing,
 }
 
@@ -32,7 +32,7 @@ pub struct BindPlan {
     pub plan: Plan,
     place: Place,
     ring: Ring,
-    targets: Vec<(String, Option<Pcrs>)>,
+    targets: Vec<(String, Option<BoundTo>)>,
     from: Option<PathBuf>,
     /// What the backup says of itself, where one is used.
     pub preamble: Option<Preamble>,
@@ -58,19 +58,23 @@ impl BindPlan {
         for record in chosen(&ring, ids)? {
             let id = record.id.as_str();
             let device = look_at(&ring, record)?;
-            let pcrs = wanted(binding, &ring, record)?;
+            let bound = wanted(binding, &ring, record)?;
             let held: Vec<u32> =
                 ring.usable().filter(|it| it.seal_on(id).is_some()).map(|generation| generation.number).collect();
             plan.change("seals-anew", format!("sealed on {id} anew: {}", generations(&held)));
-            match (&pcrs, ring.bound(id)) {
-                (Some(pcrs), _) => plan.binds(id, &device, pcrs)?,
-                (None, Some(bound)) => {
-                    plan.change("unbound", format!("{id} serves whatever {bound} holds, until `strongroom bind`"));
+            match (&bound, ring.bound(id)) {
+                (Some(bound), _) => {
+                    foresee(place, (id, &record.uri, record.root()), &device, bound)?;
+                    plan.binds(place, id, bound);
+                }
+                (None, Some(before)) => {
+                    let pcrs = before.pcrs();
+                    plan.change("unbound", format!("{id} serves whatever {pcrs} holds, until `strongroom bind`"));
                 }
                 (None, None) => {}
             }
             looks.add(id, device);
-            targets.push((id.to_owned(), pcrs));
+            targets.push((id.to_owned(), bound));
         }
         if let Some(path) = from {
             plan.change("from-backup", format!("the secret comes out of {}", path.display()));
@@ -131,14 +135,14 @@ impl BindPlan {
         let mut crew = Crew::of(&ring, pins);
         let mut next = ring.clone();
         let mut sealed: Vec<GenerationId> = Vec::new();
-        for (id, pcrs) in &self.targets {
+        for (id, bound) in &self.targets {
             let pin = match &self.from {
                 Some(_) if self.ring.has_own_pin(id) => answers.new_pin.as_ref().map(Pin::duplicate),
                 Some(_) => None,
                 None if self.ring.has_own_pin(id) => crew.pin_in_use(&ring, id)?,
                 None => None,
             };
-            let guards = Guards { pin, pcrs: pcrs.clone() };
+            let guards = Guards { pin, bound: bound.clone() };
             for generation in ring.usable().filter(|generation| generation.seal_on(id).is_some()) {
                 let seal = anew(generation, id, contents.as_ref(), &guards, &mut crew, tell)?;
                 tell(Step::GenerationSealed { number: generation.number, id: generation.id, device: id.clone() });
@@ -146,18 +150,22 @@ impl BindPlan {
                 sealed.push(generation.id);
             }
             // A second `unbind` forgets nothing.
-            match (pcrs, ring.bound(id)) {
+            match (bound, ring.bound(id)) {
                 (Some(_), _) => next.note_unbound(id, None),
-                (None, Some(bound)) => next.note_unbound(id, Some(bound.clone())),
+                (None, Some(before)) => next.note_unbound(id, Some(before)),
                 (None, None) => {}
             }
         }
         locked.commit(&mut next)?;
         ring = next;
         record::done(&self.place, &store, &ring, &sealed, &mut crew, tell)?;
-        for (device, pcrs) in self.targets {
-            tell(match pcrs {
-                Some(pcrs) => Step::Bound { device, pcrs: pcrs.to_string() },
+        for (device, bound) in self.targets {
+            tell(match bound {
+                Some(bound) => Step::Bound {
+                    device,
+                    pcrs: bound.pcrs().to_string(),
+                    signed_by: bound.key().map(|key| hex::encode(key.fingerprint())),
+                },
                 None => Step::Unbound { device },
             });
         }
@@ -233,13 +241,13 @@ fn chosen<'r>(ring: &'r Ring, ids: &[String]) -> Result<Vec<&'r DeviceRecord>, E
 }
 
 /// What a device is bound to from then on.
-fn wanted(binding: &Binding, ring: &Ring, record: &DeviceRecord) -> Result<Option<Pcrs>, Error> {
-    let known = || ring.bound(&record.id).or(record.unbound.as_ref());
+fn wanted(binding: &Binding, ring: &Ring, record: &DeviceRecord) -> Result<Option<BoundTo>, Error> {
+    let known = || ring.bound(&record.id).or_else(|| record.unbound.clone());
     match binding {
         Binding::Nothing => Ok(None),
-        Binding::To(Some(pcrs)) => Ok(Some(pcrs.clone())),
+        Binding::To(Some(bound)) => Ok(Some(bound.clone())),
         Binding::To(None) => match known() {
-            Some(pcrs) => Ok(Some(pcrs.clone())),
+            Some(bound) => Ok(Some(bound)),
             None => Err(Error::NoPcrs(record.id.clone())),
         },
     }

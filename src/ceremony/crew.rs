@@ -150,7 +150,7 @@ impl<'p> Crew<'p> {
 
     /// What guards the ring's seals on a device, and so shall guard a new one.
     pub fn guards_in_use(&mut self, ring: &Ring, id: &str) -> Result<Guards, Error> {
-        Ok(Guards { pin: self.pin_in_use(ring, id)?, pcrs: ring.bound(id).cloned() })
+        Ok(Guards { pin: self.pin_in_use(ring, id)?, bound: ring.bound(id) })
     }
 
     /// The PIN that guards the ring's seals on a device, proved on one of them before it is set on a new one; none where
@@ -197,6 +197,7 @@ pub fn may_be_passed_over(fault: &Fault) -> bool {
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
         | Fault::PcrsChanged(_)
+        | Fault::Unsigned(_)
         | Fault::Missing(_)
         | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }
@@ -232,6 +233,7 @@ fn is_of_the_device(fault: &Fault) -> bool {
         Fault::NotThisDevice(_)
         | Fault::PolicyNotMet(_)
         | Fault::PcrsChanged(_)
+        | Fault::Unsigned(_)
         | Fault::OtherSecret { .. }
         | Fault::Damaged(_)
         | Fault::Failed(_) => false,

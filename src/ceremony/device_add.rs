@@ -1,11 +1,11 @@
 //! Device add: one more device that holds every generation, so that any of them can serve.
 
 use super::crew::{Crew, look_for_one};
-use super::guards::{Guards, SealOptions};
+use super::guards::{Guards, SealOptions, foresee};
 use super::init::{nothing_was_made, pinning};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
-use crate::device::{DeviceUri, Intent, Kind, Pcrs, PinSources};
+use crate::device::{BoundTo, DeviceUri, Intent, Kind, PinSources};
 use crate::ring::{Anchor, DeviceRecord, Generation, MAX_DEVICES, Ring, RingError};
 use crate::secret::Pin;
 use crate::store::{Locked, Store};
@@ -20,7 +20,7 @@ pub struct DeviceAddPlan {
     id: String,
     uri: DeviceUri,
     needs_pin: bool,
-    pcrs: Option<Pcrs>,
+    bound: Option<BoundTo>,
 }
 
 impl DeviceAddPlan {
@@ -61,8 +61,9 @@ impl DeviceAddPlan {
         }
         plan.wants_pins(PinsOf::none(&ring, &looks).of_any(ring.usable(), None));
         plan.wants_pin_of_new(&id, uri, &device);
-        if let Some(pcrs) = &options.pcrs {
-            plan.binds(&id, &device, pcrs)?;
+        if let Some(bound) = &options.bound {
+            foresee(place, (&id, uri, None), &device, bound)?;
+            plan.binds(place, &id, bound);
         }
         if options.with_pin {
             plan.wants_new_pin(&id);
@@ -74,7 +75,7 @@ impl DeviceAddPlan {
             id,
             uri: uri.clone(),
             needs_pin: device.needs_pin,
-            pcrs: options.pcrs.clone(),
+            bound: options.bound.clone(),
             ring,
         })
     }
@@ -98,7 +99,7 @@ impl DeviceAddPlan {
         record::begin(&self.place, &locked, Some(&ring), tell)?;
         let opened = self.pin_down(&mut ring, &locked, pins, tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
-        let guards = Guards::chosen(new_pin, self.pcrs.as_ref());
+        let guards = Guards::chosen(new_pin, self.bound.as_ref());
         let mut seals = Vec::new();
         for generation in ring.usable() {
             let seal = sealing::bring(&mut crew, generation, &self.id, guards.protection(), tell)?;

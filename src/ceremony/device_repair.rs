@@ -73,7 +73,7 @@ impl DeviceRepairPlan {
         if guards.pin.is_none() && !ailing.is_empty() && ring.has_own_pin(id) {
             return Err(Error::PinUnproved(id.to_owned()));
         }
-        guards.pcrs = ring.bound(id).cloned();
+        guards.bound = ring.bound(id);
         let mut seals = Vec::new();
         for generation in &ailing {
             let mut source = generation.clone();

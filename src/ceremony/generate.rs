@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::crew::{Crew, muster};
-use super::guards::Guards;
+use super::guards::{Guards, foresee};
 use super::proof::Target;
 use super::sealing::take_in;
 use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Step, Tell, now, only_master, proof, record};
-use crate::device::{Key, Kind, Pcrs, PinSources, Root};
+use crate::device::{BoundTo, Key, Kind, PinSources, Root};
 use crate::ring::{BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, State};
 use crate::secret::Kek;
 use crate::store::{Locked, Store};
@@ -19,7 +19,7 @@ pub struct GeneratePlan {
     place: Place,
     devices: Vec<DeviceRecord>,
     leave: Vec<String>,
-    pcrs: Option<Pcrs>,
+    bound: Option<BoundTo>,
     target: Target,
     ring: Ring,
     number: u32,
@@ -27,13 +27,12 @@ pub struct GeneratePlan {
 
 impl GeneratePlan {
     /// Looks whether this server may and can make a generation, and whether its backup can be written. The devices of
-    /// `leave` get no seal of it. With `pcrs`, it is bound to them on TPMs; without, to those that the seals which are there
-    /// are bound to.
+    /// `leave` get no seal of it. With `bound`, it is bound to that on TPMs; without, as the seals are which are there.
     pub fn new(
         place: &Place,
         target: &Path,
         leave: &[String],
-        pcrs: Option<Pcrs>,
+        bound: Option<BoundTo>,
         work_factor: u8,
     ) -> Result<Self, Error> {
         let store = Store::open(&place.directory)?;
@@ -60,12 +59,14 @@ impl GeneratePlan {
         let text = format!("generation {number} is made inside {}{also} and becomes active", maker.id);
         plan.change("generation-made", text);
         let tpms = || devices.iter().filter(|record| record.uri.kind() == Kind::Tpm);
-        if pcrs.is_some() && tpms().next().is_none() {
+        if bound.is_some() && tpms().next().is_none() {
             return Err(Error::PcrsOnToken);
         }
         for record in tpms() {
-            if let (Some(pcrs), Some(device)) = (pcrs.as_ref().or(ring.bound(&record.id)), looks.of(&record.id)) {
-                plan.binds(&record.id, device, pcrs)?;
+            let bound = bound.clone().or_else(|| ring.bound(&record.id));
+            if let (Some(bound), Some(device)) = (bound, looks.of(&record.id)) {
+                foresee(place, (&record.id, &record.uri, record.root()), device, &bound)?;
+                plan.binds(place, &record.id, &bound);
             }
         }
         for id in leave {
@@ -85,7 +86,7 @@ impl GeneratePlan {
         plan.wants_pins(pins);
         plan.wants_new_passphrase();
         plan.question = Some("Make the new generation?");
-        Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), pcrs, target, number, ring })
+        Ok(Self { plan, place: place.clone(), devices, leave: leave.to_vec(), bound, target, number, ring })
     }
 
     /// The ring that it is made for.
@@ -108,8 +109,8 @@ impl GeneratePlan {
         let mut team = Vec::new();
         for record in &self.devices {
             let mut guards = crew.guards_in_use(&ring, &record.id)?;
-            if record.uri.kind() == Kind::Tpm && self.pcrs.is_some() {
-                guards.pcrs.clone_from(&self.pcrs);
+            if record.uri.kind() == Kind::Tpm && self.bound.is_some() {
+                guards.bound.clone_from(&self.bound);
             }
             team.push((record.clone(), guards));
         }

@@ -1,7 +1,7 @@
 //! What shall guard new seals: as an admin asks for it, and as a device is told.
 
-use super::{Error, Plan};
-use crate::device::{Description, Kind, Pcrs, Protection, usual_cause};
+use super::{Error, Opened, Place, Plan};
+use crate::device::{BoundTo, Description, DeviceUri, Kind, Pinless, Protection, Root, SignedPcrs, usual_cause};
 use crate::secret::Pin;
 
 /// What an admin asks for.
@@ -9,8 +9,8 @@ use crate::secret::Pin;
 pub struct SealOptions {
     /// A PIN of its own (TPM only).
     pub with_pin: bool,
-    /// What these PCRs hold when the seal is made (TPM only).
-    pub pcrs: Option<Pcrs>,
+    /// PCRs (TPM only).
+    pub bound: Option<BoundTo>,
 }
 
 impl SealOptions {
@@ -18,7 +18,7 @@ impl SealOptions {
     pub(super) fn fit(&self, kind: Kind) -> Result<(), Error> {
         match kind {
             Kind::Pkcs11 if self.with_pin => Err(Error::PinOnToken),
-            Kind::Pkcs11 if self.pcrs.is_some() => Err(Error::PcrsOnToken),
+            Kind::Pkcs11 if self.bound.is_some() => Err(Error::PcrsOnToken),
             Kind::Pkcs11 | Kind::Tpm => Ok(()),
         }
     }
@@ -28,44 +28,87 @@ impl SealOptions {
 #[derive(Default)]
 pub(super) struct Guards {
     pub pin: Option<Pin>,
-    pub pcrs: Option<Pcrs>,
+    pub bound: Option<BoundTo>,
 }
 
 impl Guards {
     /// As the admin asked, with the PIN that was chosen.
-    pub fn chosen(pin: Option<&Pin>, pcrs: Option<&Pcrs>) -> Self {
-        Self { pin: pin.map(Pin::duplicate), pcrs: pcrs.cloned() }
+    pub fn chosen(pin: Option<&Pin>, bound: Option<&BoundTo>) -> Self {
+        Self { pin: pin.map(Pin::duplicate), bound: bound.cloned() }
     }
 
     pub fn protection(&self) -> Protection<'_> {
-        Protection { pin: self.pin.as_ref(), pcrs: self.pcrs.as_ref() }
+        Protection { pin: self.pin.as_ref(), bound: self.bound.as_ref() }
+    }
+}
+
+/// Shows, before anybody is asked for anything, that what would be bound so on a device could be, and would open at once: the
+/// device has such PCRs, and where their state has to be signed, the one that it is in is.
+pub(super) fn foresee(
+    place: &Place,
+    (id, uri, root): (&str, &DeviceUri, Option<&Root>),
+    device: &Description,
+    bound: &BoundTo,
+) -> Result<(), Error> {
+    let bank = bound.pcrs().bank.name();
+    if device.pcr_banks.iter().all(|has| has != bank) {
+        let has = match device.pcr_banks.as_slice() {
+            [] => "none".to_owned(),
+            banks => banks.join(", "),
+        };
+        return Err(Error::NoBank { device: id.to_owned(), bank, has });
+    }
+    match bound {
+        BoundTo::State(_) => Ok(()),
+        BoundTo::Signed(_) => {
+            let pins = Pinless(place.signatures.clone());
+            let mut opened = Opened::open(id, uri, root, &pins)?;
+            let foreseen = opened.device.foresee(Protection { pin: None, bound: Some(bound) });
+            foreseen.map_err(|source| Error::WouldNotOpen { device: id.to_owned(), source })
+        }
     }
 }
 
 impl Plan {
-    /// States that new seals on a device will be bound to PCRs, and what that means. Refuses where it has no such PCRs.
-    pub(super) fn binds(&mut self, id: &str, device: &Description, pcrs: &Pcrs) -> Result<(), Error> {
-        let bank = pcrs.bank.name();
-        if device.pcr_banks.iter().all(|has| has != bank) {
-            let has = match device.pcr_banks.as_slice() {
-                [] => "none".to_owned(),
-                banks => banks.join(", "),
-            };
-            return Err(Error::NoBank { device: id.to_owned(), bank, has });
+    /// States that new seals on a device will be bound to PCRs, and what that means.
+    pub(super) fn binds(&mut self, place: &Place, id: &str, bound: &BoundTo) {
+        match bound {
+            BoundTo::State(pcrs) => {
+                let text = format!("what is sealed on {id} opens only while {pcrs} holds what it holds at that moment");
+                self.change("pcrs-bound", text);
+                for number in pcrs.numbers() {
+                    let text = format!("PCR {number} usually changes with {}", usual_cause(number));
+                    self.warning("pcr-changes", text);
+                }
+            }
+            BoundTo::Signed(signed) => self.binds_to_signed(place, id, signed),
         }
-        let text = format!("what is sealed on {id} opens only while {pcrs} holds what it holds at that moment");
-        self.change("pcrs-bound", text);
-        for number in pcrs.numbers() {
-            let text = format!("PCR {number} usually changes with {}", usual_cause(number));
-            self.warning("pcr-changes", text);
-        }
-        for number in pcrs.resettable() {
+        for number in bound.pcrs().resettable() {
             self.warning("pcr-resettable", format!("PCR {number} can be reset by anybody: it protects nothing"));
         }
-        self.warning(
-            "pcrs-and-updates",
-            format!("`strongroom unbind` before such a change, or `strongroom bind --from BACKUP_FILE` after it; {id} alone serves nobody in between"),
-        );
-        Ok(())
+        let before = match bound {
+            BoundTo::State(_) => {
+                "`strongroom unbind` before such a change, or `strongroom bind --from BACKUP_FILE` after it"
+            }
+            BoundTo::Signed(_) => "`strongroom unbind` before an update that nobody has signed",
+        };
+        self.warning("pcrs-and-updates", format!("{before}; {id} alone serves nobody in between"));
+    }
+
+    fn binds_to_signed(&mut self, place: &Place, id: &str, SignedPcrs { pcrs, key }: &SignedPcrs) {
+        let fingerprint = hex::encode(key.fingerprint());
+        let text = format!("what is sealed on {id} opens only while {pcrs} holds what the key below has signed");
+        self.change("pcrs-bound", text);
+        self.change("policy-key", format!("the key: {}, fingerprint {fingerprint}", key.kind()));
+        let text =
+            "whoever has the private key can sign any state, also one in which everybody gets in: know who keeps it";
+        self.warning("policy-key-trusted", text);
+        if let Some(file) = &place.signatures.file {
+            let file = file.display();
+            let text = format!(
+                "whoever uses it has to name {file} too: --pcr-signature, or STRONGROOM_PCR_SIGNATURE in the environment"
+            );
+            self.warning("signatures-named", text);
+        }
     }
 }

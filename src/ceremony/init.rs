@@ -5,10 +5,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::crew::Crew;
-use super::guards::{Guards, SealOptions};
+use super::guards::{Guards, SealOptions, foresee};
 use super::proof::Target;
 use super::{Answers, Error, Opened, Place, Plan, Step, Tell, generate, look_at_new, now, proof, record};
-use crate::device::{Description, DeviceUri, Fault, Intent, Kind, Pcrs, PinSource, PinSources, Root};
+use crate::device::{BoundTo, Description, DeviceUri, Fault, Intent, Kind, PinSource, PinSources, Root};
 use crate::ring::{Anchor, DeviceRecord, Generation, Ring, Role, System, check_name};
 use crate::store::{Current, Locked, Store, StoreError};
 
@@ -25,7 +25,7 @@ pub struct InitPlan {
     device_id: String,
     needs_pin: bool,
     target: Target,
-    pcrs: Option<Pcrs>,
+    bound: Option<BoundTo>,
 }
 
 impl InitPlan {
@@ -75,8 +75,9 @@ impl InitPlan {
         plan.change("generation-made", format!("generation 1 is made inside {id} and becomes active"));
         plan.change("backup-written", format!("its backup is written to {}", target.display()));
         plan.wants_pin_of_new(&id, uri, &device);
-        if let Some(pcrs) = &options.pcrs {
-            plan.binds(&id, &device, pcrs)?;
+        if let Some(bound) = &options.bound {
+            foresee(place, (&id, uri, None), &device, bound)?;
+            plan.binds(place, &id, bound);
         }
         if options.with_pin {
             plan.wants_new_pin(&id);
@@ -90,7 +91,7 @@ impl InitPlan {
             device_id: id,
             needs_pin: device.needs_pin,
             target: Target { path: target.to_owned(), work_factor },
-            pcrs: options.pcrs.clone(),
+            bound: options.bound.clone(),
         })
     }
 
@@ -120,7 +121,7 @@ impl InitPlan {
             return Err(give_up(&ring, opened, &locked)?);
         }
         let mut crew = Crew::joined_by(&ring, opened, pins);
-        let team = [(ring.devices[0].clone(), Guards::chosen(answers.new_pin.as_ref(), self.pcrs.as_ref()))];
+        let team = [(ring.devices[0].clone(), Guards::chosen(answers.new_pin.as_ref(), self.bound.as_ref()))];
         generate::pend(&mut ring, FIRST, &team, &mut crew, &self.place, tell)?;
         locked.commit(&mut ring)?;
         let contents = proof::export(&ring, FIRST, &mut crew, answers, &self.place, tell);

@@ -8,7 +8,7 @@ mod perform;
 use std::path::{Path, PathBuf};
 
 use super::crew::{Looks, muster};
-use super::guards::SealOptions;
+use super::guards::{SealOptions, foresee};
 use super::init::pinning;
 use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, look_at_new, open_backup, record_of};
@@ -86,6 +86,9 @@ impl Restore {
         let found = |uri: DeviceUri| -> Result<Onto, Error> {
             options.seal.fit(uri.kind())?;
             let device = Box::new(look_at_new("the device", &uri)?);
+            if let Some(bound) = &options.seal.bound {
+                foresee(place, (&Ring::device_name(uri.kind(), &[]), &uri, None), &device, bound)?;
+            }
             Ok(Onto::Founded { uri, device })
         };
         let last_good = ruin.as_ref().and_then(|ruin| ruin.last_good.as_ref());
@@ -130,8 +133,8 @@ impl Restore {
             (_, Onto::Founded { uri, device }) => {
                 self.state_ruin(&mut plan, &contents)?;
                 self.state_founding(&mut plan, uri, device, &contents);
-                if let Some(pcrs) = &self.options.seal.pcrs {
-                    plan.binds(&Ring::device_name(uri.kind(), &[]), device, pcrs)?;
+                if let Some(bound) = &self.options.seal.bound {
+                    plan.binds(&self.place, &Ring::device_name(uri.kind(), &[]), bound);
                 }
                 let id = Ring::device_name(uri.kind(), &[]);
                 if !device.exports {

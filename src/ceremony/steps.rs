@@ -131,10 +131,12 @@ pub enum Step {
         label: String,
         uri: String,
     },
-    /// Its seals open only while the PCRs hold what they hold now.
+    /// Its seals open only while the PCRs hold what they hold now; with `signed_by`, what the key of that fingerprint has signed.
     Bound {
         device: String,
         pcrs: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signed_by: Option<String>,
     },
     /// Its seals open whatever the PCRs hold.
     Unbound {
@@ -228,7 +230,10 @@ impl fmt::Display for Step {
             Step::DeviceAdded { device } => write!(f, "{device} serves"),
             Step::DeviceRemoved { device } => write!(f, "{device} is removed from the ring"),
             Step::DeviceRepaired { device } => write!(f, "{device} holds every generation"),
-            Step::Bound { device, pcrs } => write!(f, "{device} is bound to {pcrs}"),
+            Step::Bound { device, pcrs, signed_by: None } => write!(f, "{device} is bound to {pcrs}"),
+            Step::Bound { device, pcrs, signed_by: Some(key) } => {
+                write!(f, "{device} is bound to {pcrs} as key {} signs it", key.get(..16).unwrap_or(key))
+            }
             Step::Unbound { device } => write!(f, "{device} is bound to no PCRs"),
             Step::KeysDestroyed { device } => write!(f, "the ring's wrapping keys on {device} are destroyed"),
             Step::TokenInitialised { label } => write!(f, "the token `{label}` has its label and its officer's PIN"),

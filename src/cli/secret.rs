@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use strongroom::device::Pcrs;
 
-use super::{DryRun, NewPassphrase, NewPin, PinArgs, SealArgs, Yes};
+use super::{DryRun, NewPassphrase, NewPin, PinArgs, SealArgs, SignedArgs, Yes};
 
 /// Make a system: its first secret, inside the device, and its first backup
 ///
@@ -64,6 +64,8 @@ pub struct Generate {
     /// Bind the new generation to what these PCRs hold now, on TPMs [default: those that the active one is bound to]
     #[arg(long, value_name = "PCRS")]
     pub pcrs: Option<Pcrs>,
+    #[command(flatten)]
+    pub signed: SignedArgs,
     #[command(flatten)]
     pub pin: PinArgs,
     #[command(flatten)]

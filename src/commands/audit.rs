@@ -82,7 +82,7 @@ fn line(entry: &Entry) -> String {
 pub fn verify(args: &AuditVerify, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let examination = Examination::new(place)?;
     let mut given = Given::read(&args.pin, None, None)?;
-    let pins = given.keyring(Asker::all(examination.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(examination.ring()), place, terminal)?;
     let (findings, incomplete) = pins.settle(examination.execute(&pins, &mut |step| terminal.step(&step)))?;
     match terminal.is_json() {
         true => terminal.object(&Verdict::of(&findings))?,

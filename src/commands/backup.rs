@@ -14,7 +14,7 @@ pub fn run(args: Backup, place: &Place, terminal: &Terminal) -> Result<(), Stop>
         return terminal.dry_run(&plan.plan);
     }
     let mut given = Given::read_new(&args.pin, None, &args.passphrase)?;
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     let known = [plan.plan.system.as_str(), &place.host];
     let (passphrase, hint) = given.new_passphrase(&known, terminal)?;

@@ -9,7 +9,8 @@ use crate::secrets::{Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn bind(args: Bind, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let plan = BindPlan::new(place, &Binding::To(args.pcrs), &args.device, args.from.as_deref())?;
+    let bound = args.signed.bound(args.pcrs)?;
+    let plan = BindPlan::new(place, &Binding::To(bound), &args.device, args.from.as_deref())?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }
@@ -30,7 +31,7 @@ pub fn unbind(args: Unbind, place: &Place, terminal: &Terminal) -> Result<(), St
 }
 
 fn execute(plan: BindPlan, given: &mut Given, yes: bool, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, yes)?;

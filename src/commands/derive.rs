@@ -32,7 +32,7 @@ pub fn run(args: Derive, place: &Place, terminal: &Terminal) -> Result<(), Stop>
         }
         None => ring.active().ok_or_else(|| StoreError::NoRing(place.directory.clone()))?,
     };
-    let pins = Given::read(&args.pin, None, None)?.keyring(Asker::all(&ring), &place.directory, terminal)?;
+    let pins = Given::read(&args.pin, None, None)?.keyring(Asker::all(&ring), place, terminal)?;
     let (key, device) = pins.settle(from_any(&ring, generation, &label, length, &pins, terminal))?;
 
     if terminal.is_json() {

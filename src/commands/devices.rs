@@ -1,6 +1,6 @@
 //! `strongroom device add`, `remove`, `repair`, `retry`: the devices of the ring.
 
-use strongroom::ceremony::{DeviceAddPlan, DeviceRemovePlan, DeviceRepairPlan, Error, Place, SealOptions};
+use strongroom::ceremony::{DeviceAddPlan, DeviceRemovePlan, DeviceRepairPlan, Error, Place};
 use strongroom::device::{DeviceUri, Root};
 use strongroom::ring::DeviceRecord;
 use strongroom::store::Store;
@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 
 pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     let uri = args.uri.parse::<DeviceUri>()?;
-    let options = SealOptions::from(args.seal);
+    let options = args.seal.options()?;
     let plan = DeviceAddPlan::new(place, &uri, &options)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
@@ -21,7 +21,7 @@ pub fn add(args: DeviceAdd, place: &Place, terminal: &Terminal) -> Result<(), St
     let (id, ..) = plan.device();
     let mut devices = Asker::all(plan.ring());
     devices.push(Asker::new(plan.device()));
-    let pins = given.keyring(devices, &place.directory, terminal)?;
+    let pins = given.keyring(devices, place, terminal)?;
     terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;
@@ -44,7 +44,7 @@ pub fn remove(args: DeviceRemove, place: &Place, terminal: &Terminal) -> Result<
         return terminal.dry_run(&plan.plan);
     }
     let mut given = Given::read(&args.pin, None, None)?;
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;
@@ -59,7 +59,7 @@ pub fn repair(args: DeviceRepair, place: &Place, terminal: &Terminal) -> Result<
         return terminal.dry_run(&plan.plan);
     }
     let mut given = Given::read(&args.pin, None, None)?;
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     pins.settle(plan.execute(&pins, &mut |step| terminal.step(&step)))?;
     Ok(())

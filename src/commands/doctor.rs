@@ -53,7 +53,7 @@ pub fn run(args: Doctor, place: &Place, terminal: &Terminal) -> Result<(), Stop>
     let tokens = patients.iter().filter_map(|patient| patient.record.as_ref());
     let tokens = tokens.filter(|record| record.uri.kind() == Kind::Pkcs11);
     let askers = ring.iter().flat_map(|ring| tokens.clone().map(|record| Asker::recorded(ring, record))).collect();
-    let pins = Given::read(&args.pin, None, None)?.keyring(askers, &place.directory, terminal)?;
+    let pins = Given::read(&args.pin, None, None)?.keyring(askers, place, terminal)?;
 
     if patients.is_empty() {
         checks.extend(nowhere());

@@ -8,13 +8,14 @@ use crate::secrets::{self, Asker, Given};
 use crate::terminal::Terminal;
 
 pub fn run(args: Generate, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
-    let plan = GeneratePlan::new(place, &args.file, &args.leave_behind, args.pcrs, args.passphrase.work_factor)?;
+    let bound = args.signed.bound(args.pcrs)?;
+    let plan = GeneratePlan::new(place, &args.file, &args.leave_behind, bound, args.passphrase.work_factor)?;
     if args.dry.dry_run {
         secrets::hint(&args.passphrase)?;
         return terminal.dry_run(&plan.plan);
     }
     let mut given = Given::read_new(&args.pin, None, &args.passphrase)?;
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;

@@ -1,7 +1,7 @@
 //! `strongroom init`: the wizard, or all of it by flags.
 
 use strongroom::ceremony::{Answers, InitPlan, Place, SealOptions};
-use strongroom::device::{Candidate, DeviceUri, Kind};
+use strongroom::device::{BoundTo, Candidate, DeviceUri, Kind};
 
 use super::device;
 use crate::cli::Init;
@@ -19,7 +19,7 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
         true => secrets::hint(&args.passphrase).map(|_| Given::default())?,
     };
 
-    let mut options = SealOptions::from(args.seal);
+    let mut options = args.seal.options()?;
     let (uri, name) = match asked {
         Some(uri) => (uri, args.name.unwrap_or_else(|| place.host.clone())),
         None => {
@@ -38,7 +38,7 @@ pub fn run(args: Init, place: &Place, terminal: &Terminal) -> Result<(), Stop> {
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }
-    let pins = given.keyring(vec![Asker::new(plan.device())], &place.directory, terminal)?;
+    let pins = given.keyring(vec![Asker::new(plan.device())], place, terminal)?;
     terminal.plan(&plan.plan)?;
 
     let (passphrase, hint) = given.new_passphrase(&[&name, &place.host], terminal)?;
@@ -107,14 +107,14 @@ fn choose_guards(options: &mut SealOptions, terminal: &Terminal) -> Result<(), S
         options.with_pin =
             is_yes(&terminal.ask("Guard the secret with a PIN as well? [y/N] ", "the answer", "--with-pin")?);
     }
-    if options.pcrs.is_none() {
+    if options.bound.is_none() {
         terminal.show(
             "Bound to PCRs, the secret opens only while the machine starts as it did today; `7` is Secure Boot.",
         )?;
         let answer = terminal.ask("Bind it to PCRs? [none] ", "the answer", "--pcrs")?;
-        options.pcrs = match answer.trim() {
+        options.bound = match answer.trim() {
             "" | "none" => None,
-            pcrs => Some(pcrs.parse().map_err(Stop::NoSuchPcrs)?),
+            pcrs => Some(BoundTo::State(pcrs.parse().map_err(Stop::NoSuchPcrs)?)),
         };
     }
     Ok(())

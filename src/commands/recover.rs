@@ -13,7 +13,7 @@ pub fn run(args: Recover, place: &Place, terminal: &Terminal) -> Result<(), Stop
         return terminal.dry_run(&plan.plan);
     }
     let mut given = Given::read(&args.pin, None, None)?;
-    let pins = given.keyring(Asker::all(plan.ring()), &place.directory, terminal)?;
+    let pins = given.keyring(Asker::all(plan.ring()), place, terminal)?;
     terminal.plan(&plan.plan)?;
     if let Some(question) = plan.plan.question {
         terminal.confirm(question, args.yes.yes)?;

@@ -14,7 +14,7 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
         member: args.member,
         replace: args.replace,
         activate: args.activate,
-        seal: args.seal.into(),
+        seal: args.seal.options()?,
         leave: args.leave_behind,
     };
     let restore = match Restore::new(place, &args.file, options.clone()) {
@@ -39,7 +39,7 @@ pub fn run(args: cli::Restore, place: &Place, terminal: &Terminal) -> Result<(),
     let new_pin = if plan.wants_new_pin() { Some(given.new_pin(terminal)?) } else { None };
     let devices = plan.devices();
     let first = devices.first().map(|(id, _, _)| id.clone()).unwrap_or_default();
-    let pins = given.keyring(devices.into_iter().map(Asker::new).collect(), &place.directory, terminal)?;
+    let pins = given.keyring(devices.into_iter().map(Asker::new).collect(), place, terminal)?;
     if let Some(pin) = &new_pin {
         pins.know(&first, pin);
     }

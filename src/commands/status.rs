@@ -104,9 +104,12 @@ fn seals(device: &DeviceStatus) -> Vec<String> {
         (SealState::NotChecked, "not checked:"),
         (SealState::Missing, "lacks"),
         (SealState::PcrsChanged, "DOES NOT OPEN, its PCRs have changed:"),
+        (SealState::NotSigned, "DOES NOT OPEN, the machine's state is not signed:"),
         (SealState::Failed, "FAILS:"),
     ];
-    let mut lines: Vec<String> = device.bound.iter().map(|pcrs| format!("bound to {pcrs}")).collect();
+    let signed = device.signed_by.iter().map(|key| format!(" as key {} signs it", key.get(..16).unwrap_or(key)));
+    let signed: String = signed.collect();
+    let mut lines: Vec<String> = device.bound.iter().map(|pcrs| format!("bound to {pcrs}{signed}")).collect();
     for (state, word) in named {
         let numbers = of(state);
         if !numbers.is_empty() {

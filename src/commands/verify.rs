@@ -42,7 +42,7 @@ pub fn run(args: cli::Verify, place: &Place, terminal: &Terminal) -> Result<(), 
         terminal.plan(&verify.plan)?;
     }
     let devices = verify.ring().map(Asker::all).unwrap_or_default();
-    let pins = given.keyring(devices, &place.directory, terminal)?;
+    let pins = given.keyring(devices, place, terminal)?;
     let passphrase = given.passphrase(terminal)?;
     let verdict = pins.settle(verify.execute(&passphrase, &pins, &mut |step| terminal.step(&step)))?;
     if terminal.is_json() {

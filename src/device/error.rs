@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::pcrs::PcrChange;
+use super::signatures::Unsigned;
 use crate::derive::GenerationId;
 
 /// Something a device did not do. The device's own code is the `source`, so it stays in the chain.
@@ -75,6 +76,9 @@ pub enum Fault {
     /// PCRs hold something else than the seal is bound to; none are told where they could not be read.
     #[error("the machine was started otherwise than when the seal was made{}", changes(.0))]
     PcrsChanged(Vec<PcrChange>),
+    /// The seal opens in states that a key has signed, and no signature of the one that is could be used.
+    #[error("{0}")]
+    Unsigned(Box<Unsigned>),
     /// A command, mechanism or algorithm that the job needs.
     #[error("{0}")]
     Missing(String),

@@ -47,6 +47,13 @@ pub enum PcrsError {
 }
 
 impl Pcrs {
+    /// PCRs by their numbers; none where a number is none of a PCR, is there twice, or there is none.
+    pub fn of(bank: Bank, numbers: impl IntoIterator<Item = u8>) -> Option<Self> {
+        let mut set = BTreeSet::new();
+        let is_right = numbers.into_iter().all(|number| number <= LAST && set.insert(number));
+        (is_right && !set.is_empty()).then_some(Self { bank, numbers: set })
+    }
+
     /// The numbers, in order.
     pub fn numbers(&self) -> impl Iterator<Item = u8> {
         self.numbers.iter().copied()

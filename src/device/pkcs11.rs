@@ -397,6 +397,10 @@ impl Device for Token {
 
     /// `qualifier` is not used: a token has nowhere to bind it. Its birth evidence is attributes alone, and a secret's
     /// generation is told by its id.
+    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
+        nothing_of_its_own(protection)
+    }
+
     fn generate(&mut self, protection: Protection<'_>, _qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
         nothing_of_its_own(protection)?;
         self.attempt(|token| seal::generate(&token.bench()?))
@@ -472,11 +476,11 @@ impl Device for Token {
 /// A token's objects are guarded as the token is.
 fn nothing_of_its_own(protection: Protection<'_>) -> Result<(), DeviceError> {
     let what = match protection {
-        Protection { pin: None, pcrs: None } => return Ok(()),
+        Protection { pin: None, bound: None } => return Ok(()),
         Protection { pin: Some(_), .. } => {
             "a seal on a token has no PIN of its own: the token's user PIN guards all that it holds"
         }
-        Protection { pcrs: Some(_), .. } => "a token has no PCRs that a seal could be bound to",
+        Protection { bound: Some(_), .. } => "a token has no PCRs that a seal could be bound to",
     };
     Err(Fault::Failed(what.to_owned()).into())
 }

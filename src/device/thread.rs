@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::pkcs11::guest;
 use super::{
-    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Pcrs, PinRequest, PinSource, Protection,
-    Root, Seal,
+    BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource,
+    Protection, Root, Seal, Signatures,
 };
 use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
@@ -54,6 +54,7 @@ enum Answer {
     Opened(Result<bool, DeviceError>),
     Description(Result<Description, DeviceError>),
     Root(Result<Root, DeviceError>),
+    Foreseen(Result<(), DeviceError>),
     Seal(Result<Seal, DeviceError>),
     Mac(Result<Mac, DeviceError>),
     Wrapped(Result<WrappedSecret, DeviceError>),
@@ -78,7 +79,7 @@ pub fn spawn<'p>(
 ) -> Result<OnThread<'p>, DeviceError> {
     let (jobs, inbox) = channel::<Job>();
     let (sender, news) = channel();
-    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
+    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try(), signatures: pins.signatures() };
     let thread = start(move || {
         let mut device = match open(Box::new(asker)) {
             Ok(device) => device,
@@ -115,7 +116,7 @@ pub fn apart<T: Send + 'static>(
     work: impl FnOnce(SentPins) -> Result<T, DeviceError> + Send + 'static,
 ) -> Result<T, DeviceError> {
     let (sender, news) = channel();
-    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try() };
+    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try(), signatures: pins.signatures() };
     // What was opened is closed when the answer is there; the thread's own end is not waited for.
     start(move || {
         let done = work(Box::new(asker));
@@ -221,6 +222,11 @@ impl Device for OnThread<'_> {
         ask!(self, Root, |device: &mut dyn Device| device.provision(&intent))
     }
 
+    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
+        let protection = Owned::of(protection);
+        ask!(self, Foreseen, |device: &mut dyn Device| device.foresee(protection.borrowed()))
+    }
+
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
         let (protection, qualifier) = (Owned::of(protection), *qualifier);
         ask!(self, Seal, |device: &mut dyn Device| device.generate(protection.borrowed(), &qualifier))
@@ -283,16 +289,16 @@ fn counter(device: &mut dyn Device) -> Result<&mut dyn Counter, DeviceError> {
 /// A protection that can cross to the other thread.
 struct Owned {
     pin: Option<Pin>,
-    pcrs: Option<Pcrs>,
+    bound: Option<BoundTo>,
 }
 
 impl Owned {
     fn of(protection: Protection<'_>) -> Self {
-        Self { pin: protection.pin.map(Pin::duplicate), pcrs: protection.pcrs.cloned() }
+        Self { pin: protection.pin.map(Pin::duplicate), bound: protection.bound.cloned() }
     }
 
     fn borrowed(&self) -> Protection<'_> {
-        Protection { pin: self.pin.as_ref(), pcrs: self.pcrs.as_ref() }
+        Protection { pin: self.pin.as_ref(), bound: self.bound.as_ref() }
     }
 }
 
@@ -300,6 +306,7 @@ impl Owned {
 struct Asker<T> {
     news: Sender<News<T>>,
     last_try: bool,
+    signatures: Signatures,
 }
 
 impl<T> PinSource for Asker<T> {
@@ -320,6 +327,10 @@ impl<T> PinSource for Asker<T> {
 
     fn may_use_last_try(&self) -> bool {
         self.last_try
+    }
+
+    fn signatures(&self) -> Signatures {
+        self.signatures.clone()
     }
 }
 
@@ -367,6 +378,9 @@ mod tests {
         }
         fn provision(&mut self, _: &Intent) -> Result<Root, DeviceError> {
             panic!("a device that panics")
+        }
+        fn foresee(&mut self, _: Protection<'_>) -> Result<(), DeviceError> {
+            unreachable!()
         }
         fn generate(&mut self, _: Protection<'_>, _: &[u8; 32]) -> Result<Seal, DeviceError> {
             unreachable!()
@@ -443,7 +457,7 @@ mod tests {
         let deadline = Duration::from_millis(200);
         let work = |hangs_after: bool| {
             let (sender, news) = channel();
-            let asker = Asker { news: sender.clone(), last_try: false };
+            let asker = Asker { news: sender.clone(), last_try: false, signatures: Signatures::default() };
             start(move || {
                 let called = asker.call_to_the_pad("odd", "the PIN");
                 if called.is_ok() {

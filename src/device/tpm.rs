@@ -22,6 +22,7 @@
 //! The secret is in host memory, locked, during `generate`, `export` and `import`, because the backup needs it, and
 //! while one out of a backup is proved.
 
+mod approval;
 mod checkup;
 mod chip;
 pub mod codes;
@@ -41,6 +42,7 @@ mod policy;
 mod root;
 mod seal;
 mod session;
+mod tickets;
 
 use tss_esapi::handles::KeyHandle;
 
@@ -53,8 +55,8 @@ use super::patience::{FOR_A_CALL, Patience};
 use super::thread::SentPins;
 use super::uri::{Kind, TpmUri};
 use super::{
-    Counter, Description, Device, DeviceError, ExportPart, Fault, Guard, Intent, Key, Part, PinRequest, Protection,
-    Root, Seal, UsePart,
+    Bound, BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Guard, Intent, Key, Part, PinRequest,
+    Protection, Root, Seal, UsePart,
 };
 use crate::secret::{Kek, Mac, MasterSecret, Pin, SecretBytes};
 use crate::wrap::WrappedSecret;
@@ -83,7 +85,7 @@ impl Tpm {
         if let Some(path) = uri.device_node() {
             node::check(path)?;
         }
-        let chip = Some(Chip::connect(uri)?);
+        let chip = Some(Chip::connect(uri, pins.signatures())?);
         Ok(Self { chip, uri: uri.clone(), root: pinned, pins, pin: None, pin_is_proved: false, _lock: lock })
     }
 
@@ -152,7 +154,7 @@ impl Tpm {
         drop(chip);
         if !is_clean
             && !self.uri.is_resource_managed()
-            && let Ok(mut chip) = Chip::connect(&self.uri)
+            && let Ok(mut chip) = Chip::connect(&self.uri, self.pins.signatures())
         {
             // Tidiness alone: the TPM may be gone for good.
             let _ = chip.sweep();
@@ -162,7 +164,7 @@ impl Tpm {
     fn chip(&mut self) -> Result<&mut Chip, DeviceError> {
         match &mut self.chip {
             Some(chip) => Ok(chip),
-            none => Ok(none.insert(Chip::connect(&self.uri)?)),
+            none => Ok(none.insert(Chip::connect(&self.uri, self.pins.signatures())?)),
         }
     }
 
@@ -179,8 +181,8 @@ impl Tpm {
     /// The auth value that a part's guard asks for. A PIN is asked for only after identity and counters.
     fn auth(&mut self, guard: &Guard) -> Result<SecretBytes, DeviceError> {
         let salt = match guard {
-            Guard::None {} | Guard::Pcrs { .. } => return Ok(SecretBytes::zeroed(0)),
-            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } => salt,
+            Guard::None {} | Guard::Pcrs { .. } | Guard::Signed { .. } => return Ok(SecretBytes::zeroed(0)),
+            Guard::Pin { salt } | Guard::PcrsPin { salt, .. } | Guard::SignedPin { salt, .. } => salt,
             Guard::TokenPin {} => {
                 return Err(Fault::Damaged("a TPM's seal says that a token guards it".to_owned()).into());
             }
@@ -221,7 +223,7 @@ impl Tpm {
 
     /// Says which PCRs stand in the way, where it is them; after any other error nothing is sent.
     fn explained(&mut self, error: DeviceError, guard: &Guard) -> DeviceError {
-        if !matches!(error.fault, Fault::PcrsChanged(_)) {
+        if !matches!(error.fault, Fault::PcrsChanged(_) | Fault::Unsigned(_)) {
             return error;
         }
         match self.rooted() {
@@ -253,9 +255,17 @@ impl Tpm {
         let kind = if secret.is_some() { seal::Kind::TakenInExport } else { seal::Kind::BornExport };
         let (chip, root) = self.rooted()?;
         chip.cool_down()?;
-        let bound = protection.pcrs.map(|pcrs| pcrs::read(&mut chip.context, root, pcrs)).transpose()?;
-        let (export_guard, export_auth) = policy::new_guard(protection.pin, bound.as_ref());
-        let (use_guard, use_auth) = policy::new_guard(protection.pin, bound.as_ref());
+        let state;
+        let bound = match protection.bound {
+            None => None,
+            Some(BoundTo::State(pcrs)) => {
+                state = pcrs::read(&mut chip.context, root, pcrs)?;
+                Some(Bound::State(&state))
+            }
+            Some(BoundTo::Signed(signed)) => Some(Bound::Signed(signed)),
+        };
+        let (export_guard, export_auth) = policy::new_guard(protection.pin, bound);
+        let (use_guard, use_auth) = policy::new_guard(protection.pin, bound);
         let session = chip.session(root)?;
         let context = &mut chip.context;
         let public = seal::public(kind, &export_guard)?;
@@ -267,7 +277,14 @@ impl Tpm {
             Some(secret) => secret,
             None => {
                 let object = Object::from_part(&export_part)?;
-                exported = duplicate::duplicate(context, root, session, object, &export_part.guard, &export_auth)?;
+                exported = duplicate::duplicate(
+                    context,
+                    root,
+                    session,
+                    object,
+                    (&export_part.guard, &export_auth),
+                    (&mut chip.approvals, &chip.fingerprint),
+                )?;
                 &exported
             }
         };
@@ -288,8 +305,15 @@ impl Tpm {
         let auth = self.auth(&part.guard)?;
         let (chip, root) = self.rooted()?;
         let session = chip.session(root)?;
-        let secret = duplicate::duplicate(&mut chip.context, root, session, object, &part.guard, &auth)
-            .map_err(|error| self.explained(error, &part.guard))?;
+        let secret = duplicate::duplicate(
+            &mut chip.context,
+            root,
+            session,
+            object,
+            (&part.guard, &auth),
+            (&mut chip.approvals, &chip.fingerprint),
+        )
+        .map_err(|error| self.explained(error, &part.guard))?;
         self.pin_is_proved |= part.guard.has_own_pin();
         Ok(secret)
     }
@@ -327,6 +351,20 @@ impl Device for Tpm {
             found.pin(endorsement::known(context)?)
         })?;
         Ok(self.root.insert(root).clone())
+    }
+
+    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
+        let Some(BoundTo::Signed(signed)) = protection.bound else { return Ok(()) };
+        self.attempt(|tpm| {
+            let signatures = tpm.pins.signatures();
+            let context = &mut tpm.chip()?.context;
+            let lacks = describe::lacked_commands(context, &describe::FOR_SIGNED)?;
+            if !lacks.is_empty() {
+                return Err(Fault::Missing(format!("the TPM lacks {}", lacks.join(", "))).into());
+            }
+            let now = pcrs::glance(context, &signed.pcrs)?;
+            approval::foresee(context, signed, &signatures, &now)
+        })
     }
 
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {

@@ -4,20 +4,20 @@ use strongroom::audit::AuditError;
 use strongroom::backup::BackupError;
 use strongroom::ceremony::Error;
 use strongroom::derive::InputError;
-use strongroom::device::Fault;
+use strongroom::device::{DeviceError, Fault, KeyError};
 use strongroom::durable::FileError;
 use strongroom::passphrase::PassphraseError;
 use strongroom::ring::RingError;
 use strongroom::store::StoreError;
 
-use super::{Exit, Stop};
+use super::{Exit, Stop, unsigned};
 
-type Verdict = (&'static str, Exit, String);
+pub type Verdict = (&'static str, Exit, String);
 
 const SECRET_SOURCE: &str = "the secret is the first line, 1 KiB at most, of a file that others can't read";
 
 /// An id, an exit code and a fixed hint.
-fn say(id: &'static str, exit: Exit, hint: &str) -> Verdict {
+pub fn say(id: &'static str, exit: Exit, hint: &str) -> Verdict {
     (id, exit, hint.to_owned())
 }
 
@@ -76,6 +76,16 @@ pub fn of(stop: &Stop) -> Verdict {
         Stop::NoSuchPcrs(_) => {
             say("pcrs", Exit::Usage, "answer with numbers from 0 to 23, `7` or `7+14`, or with nothing")
         }
+        Stop::PolicyKey { source: KeyError::Private, .. } => say(
+            "policy-key",
+            Exit::Usage,
+            "keep it away from this server; what is needed is the public one: openssl pkey -in FILE -pubout",
+        ),
+        Stop::PolicyKey { .. } => say(
+            "policy-key",
+            Exit::Usage,
+            "give the public key in PEM, as `openssl pkey -pubout` writes it: RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256 or P-384",
+        ),
         Stop::Moment(_) => say("time", Exit::Usage, "write 2026-11-25, or 2026-11-25T10:00:00Z"),
         Stop::Tampered { .. } => say(
             "audit-tampered",
@@ -98,6 +108,8 @@ fn of_ceremony(error: &Error) -> Verdict {
         Error::Passphrase(error) => of_passphrase(error),
         Error::Backup { source, .. } => of_backup(source),
         Error::Device { source, .. } => of_device(&source.fault),
+        Error::WouldNotOpen { source: DeviceError { fault: Fault::Unsigned(why), .. }, .. } => unsigned::foreseen(why),
+        Error::WouldNotOpen { source, .. } => of_device(&source.fault),
         Error::Absent { device, source } => {
             let (id, exit, hint) = of_device(&source.fault);
             (id, exit, format!("{hint}; or go on without it: --leave-behind {device}"))
@@ -172,7 +184,9 @@ fn of_ceremony(error: &Error) -> Verdict {
             Exit::Refused,
             "where the ring's device is gone, use --replace: every generation of the backup is then sealed on the new one",
         ),
-        Error::PcrsOnToken => say("pcrs-on-token", Exit::Usage, "leave out --pcrs: only a TPM has PCRs"),
+        Error::PcrsOnToken => {
+            say("pcrs-on-token", Exit::Usage, "leave out --pcrs and --pcr-public-key: only a TPM has PCRs")
+        }
         Error::NoPcrs(_) => say("no-pcrs", Exit::Usage, "say which: `strongroom bind --pcrs 7`"),
         Error::NoBank { .. } => {
             say("no-pcr-bank", Exit::Device, "name another bank, `sha256:7`; the firmware's settings switch them on")
@@ -448,6 +462,7 @@ fn of_device(fault: &Fault) -> Verdict {
             Exit::Device,
             "start the machine as it was then; or `strongroom bind --from BACKUP_FILE` seals anew for how it is now",
         ),
+        Fault::Unsigned(why) => unsigned::of(why),
         Fault::PolicyNotMet(_) => {
             say("policy", Exit::Device, "bring back the state that it was sealed to, or restore a backup")
         }

@@ -1,7 +1,7 @@
 //! The devices of a ring: which of them serve, what each lacks, and how one comes and goes.
 
 use super::{Anchor, DeviceRecord, DeviceSeal, Generation, Ring, RingError};
-use crate::device::{Intent, Kind, Pcrs, Root, Seal};
+use crate::device::{Bound, BoundTo, Intent, Kind, Root, Seal};
 
 impl Ring {
     pub fn device(&self, id: &str) -> Option<&DeviceRecord> {
@@ -42,17 +42,17 @@ impl Ring {
         seals.any(|seal| seal.use_part.0.guard.has_own_pin())
     }
 
-    /// The PCRs that new seals on a device are bound to: those of its newest that is, or was, active.
-    pub fn bound(&self, device: &str) -> Option<&Pcrs> {
+    /// What new seals on a device are bound to: as its newest that is, or was, active.
+    pub fn bound(&self, device: &str) -> Option<BoundTo> {
         let active = self.active().and_then(|generation| generation.seal_on(device));
         let newest = active.or_else(|| self.usable().filter_map(|generation| generation.seal_on(device)).last());
-        newest.and_then(|seal| seal.use_part.0.guard.bound()).map(|bound| &bound.pcrs)
+        newest.and_then(|seal| seal.use_part.0.guard.bound()).map(Bound::to)
     }
 
     /// Notes that a device's seals were bound to PCRs until now, or, with none, that they are again.
-    pub fn note_unbound(&mut self, device: &str, pcrs: Option<Pcrs>) {
+    pub fn note_unbound(&mut self, device: &str, bound: Option<BoundTo>) {
         for record in self.devices.iter_mut().filter(|record| record.id == device) {
-            record.unbound.clone_from(&pcrs);
+            record.unbound.clone_from(&bound);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use strongroom::ceremony::Error;
-use strongroom::device::{DeviceError, DeviceUri, Fault, Kind, PinRequest, PinSource, PinSources};
+use strongroom::ceremony::{Error, Place};
+use strongroom::device::{DeviceError, DeviceUri, Fault, Kind, PinRequest, PinSource, PinSources, Signatures};
 use strongroom::refusals::{Refusal, Refusals, Source};
 use strongroom::ring::{DeviceRecord, Ring};
 use strongroom::secret::Pin;
@@ -64,11 +64,11 @@ impl<'t> Keyring<'t> {
         given: Vec<OfDevice<Read>>,
         devices: Vec<Asker>,
         use_last_try: bool,
-        directory: &Path,
+        place: &Place,
         terminal: &'t Terminal,
     ) -> Result<Self, Stop> {
         let asking = asking(&devices);
-        let refusals = Store::open(directory).and_then(|store| store.refusals()).unwrap_or_default();
+        let refusals = Store::open(&place.directory).and_then(|store| store.refusals()).unwrap_or_default();
         let pins = devices.into_iter().map(|device| {
             let source = match &device.uri {
                 DeviceUri::Pkcs11(uri) => uri.pin_source().map(Path::to_owned),
@@ -84,11 +84,12 @@ impl<'t> Keyring<'t> {
                 refused: refusals.of_device(&device.key).cloned().collect(),
                 key: device.key,
                 use_last_try,
+                signatures: place.signatures.clone(),
                 terminal,
             };
             (device.id, pins)
         });
-        let keyring = Self { pins: pins.collect(), directory: directory.to_owned(), terminal };
+        let keyring = Self { pins: pins.collect(), directory: place.directory.clone(), terminal };
         for OfDevice { device, what } in given {
             let whose = match (device, asking.as_slice()) {
                 (Some(device), _) => device,
@@ -194,6 +195,7 @@ struct Pins<'t> {
     key: String,
     refused: Vec<Refusal>,
     use_last_try: bool,
+    signatures: Signatures,
     terminal: &'t Terminal,
 }
 
@@ -278,5 +280,9 @@ impl PinSource for Pins<'_> {
 
     fn may_use_last_try(&self) -> bool {
         self.use_last_try
+    }
+
+    fn signatures(&self) -> Signatures {
+        self.signatures.clone()
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Depth, Statement};
 use crate::ceremony::{Error, Opened};
 use crate::derive::Source;
-use crate::device::{Description, Fault, NoPin, Pcrs, Root, Tries};
+use crate::device::{Description, Fault, Pcrs, Pinless, Root, Signatures, Tries};
 use crate::refusals::Refusals;
 use crate::ring::{DeviceRecord, Ring};
 
@@ -23,6 +23,9 @@ pub struct DeviceStatus {
     pub notes: Vec<String>,
     /// The PCRs that new seals on it are bound to.
     pub bound: Option<Pcrs>,
+    /// The fingerprint, in hex, of the key that signs what these may hold; none: seals are bound to what they held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// Each generation, in the order of their numbers.
     pub seals: Vec<SealStatus>,
 }
@@ -48,6 +51,8 @@ pub enum SealState {
     Missing,
     /// It is bound to PCRs, and they hold something else.
     PcrsChanged,
+    /// It is bound to PCRs, and no signature of what they hold could be used.
+    NotSigned,
     Failed,
 }
 
@@ -56,10 +61,11 @@ pub fn look(
     record: &DeviceRecord,
     ring: &Ring,
     depth: Depth,
-    refusals: &Refusals,
+    (refusals, signatures): (&Refusals, &Signatures),
     warnings: &mut Vec<Statement>,
 ) -> DeviceStatus {
     let id = &record.id;
+    let bound = ring.bound(id);
     let mut warn = |id: &'static str, text: String| warnings.push(Statement { id, text });
     let mut status = DeviceStatus {
         id: id.clone(),
@@ -69,12 +75,13 @@ pub fn look(
         fingerprint: record.root().map(Root::fingerprint),
         description: None,
         notes: Vec::new(),
-        bound: ring.bound(id).cloned(),
+        signed_by: bound.as_ref().and_then(|bound| Some(hex::encode(bound.key()?.fingerprint()))),
+        bound: bound.map(|bound| bound.pcrs().clone()),
         seals: Vec::new(),
     };
     match depth {
         Depth::Ring => status.seals = seals(ring, id, None),
-        Depth::Devices => ask(record, ring, &mut status, &mut warn),
+        Depth::Devices => ask(record, ring, signatures, &mut status, &mut warn),
     }
     if ring.being_added().any(|begun| begun.id == *id) && ring.is_founded() {
         status.state = "being added".to_owned();
@@ -88,6 +95,10 @@ pub fn look(
         let because = seal.because.as_deref().unwrap_or("they have changed");
         let text = format!("what is sealed on {id} does not open: {because}; `strongroom bind --from BACKUP_FILE`");
         warn("pcrs-changed", text);
+    }
+    if let Some(seal) = status.seals.iter().find(|seal| seal.state == SealState::NotSigned) {
+        let because = seal.because.as_deref().unwrap_or("the state that the machine is in is not signed");
+        warn("not-signed", format!("what is sealed on {id} does not open: {because}"));
     }
     if let Some(pcrs) = &record.unbound {
         warn("unbound", format!("{id} was bound to {pcrs}, and is not now: `strongroom bind` binds it again"));
@@ -105,7 +116,14 @@ pub fn look(
             (SealState::Missing, _) if ring.usable().any(|generation| generation.number == number) => {
                 warn("left-behind", format!("{id} lacks generation {number}: `strongroom device repair {id}`"));
             }
-            (SealState::Good | SealState::NotChecked | SealState::Missing | SealState::PcrsChanged, _) => {}
+            (
+                SealState::Good
+                | SealState::NotChecked
+                | SealState::Missing
+                | SealState::PcrsChanged
+                | SealState::NotSigned,
+                _,
+            ) => {}
         }
     }
     let key = status.fingerprint.clone().unwrap_or_else(|| record.uri.to_string());
@@ -118,11 +136,18 @@ pub fn look(
 }
 
 /// Asks the device itself.
-fn ask(record: &DeviceRecord, ring: &Ring, status: &mut DeviceStatus, warn: &mut impl FnMut(&'static str, String)) {
+fn ask(
+    record: &DeviceRecord,
+    ring: &Ring,
+    signatures: &Signatures,
+    status: &mut DeviceStatus,
+    warn: &mut impl FnMut(&'static str, String),
+) {
     let id = &record.id;
     // A TPM counts wrong PINs for all who use it: what it counts matters here only where a PIN guards the secret.
     let pin = ring.asks_for_pin(id);
-    let looked = Opened::recorded(record, &NoPin).and_then(|mut opened| {
+    let pins = Pinless(signatures.clone());
+    let looked = Opened::recorded(record, &pins).and_then(|mut opened| {
         let description = opened.device.describe().map_err(|source| Error::Device { device: id.clone(), source })?;
         Ok((opened, description))
     });
@@ -188,6 +213,7 @@ fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<
                 let state = match (gone, &error.fault) {
                     (true, _) => SealState::NotChecked,
                     (false, Fault::PcrsChanged(_)) => SealState::PcrsChanged,
+                    (false, Fault::Unsigned(_)) => SealState::NotSigned,
                     (false, _) => SealState::Failed,
                 };
                 seals.push(of(state, Some(error.to_string())));

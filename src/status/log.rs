@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{DeviceStatus, Statement};
 use crate::audit::verify::{Counter, Findings, State, recounted};
 use crate::ceremony::{Error, Examination, Place};
-use crate::device::NoPin;
+use crate::device::Pinless;
 use crate::store::Store;
 
 /// The log in `strongroom status --json`. Fields are only ever added.
@@ -29,7 +29,8 @@ pub struct LogStatus {
 pub fn look(place: &Place, devices: &[DeviceStatus], warnings: &mut Vec<Statement>) -> Option<LogStatus> {
     let silent: Vec<String> =
         devices.iter().filter(|device| device.reachable != Some(true)).map(|device| device.id.clone()).collect();
-    let examined = Examination::new(place).and_then(|it| it.without(silent.clone()).execute(&NoPin, &mut |_| {}));
+    let pins = Pinless(place.signatures.clone());
+    let examined = Examination::new(place).and_then(|it| it.without(silent.clone()).execute(&pins, &mut |_| {}));
     let mut warn = |text: String| warnings.push(Statement { id: "audit", text });
     if Store::open(&place.directory).is_ok_and(|store| !store.log_takes_refusals()) {
         warn(

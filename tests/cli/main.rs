@@ -41,6 +41,7 @@ mod restores;
 mod rings;
 mod schemas;
 mod secrets;
+mod signed;
 mod ssoconfig;
 mod targets;
 mod unfinished;

@@ -15,6 +15,7 @@ pub mod outside;
 pub mod proxy;
 pub mod pty;
 pub mod rack;
+pub mod signer;
 pub mod softhsm;
 pub mod swtpm;
 pub mod wait;

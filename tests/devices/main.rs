@@ -14,6 +14,7 @@ mod pins;
 mod pkcs11;
 mod plays;
 mod proxy;
+mod signed;
 mod suite;
 mod tpm;
 mod uris;

@@ -1,7 +1,7 @@
 //! Seals that are bound to PCRs: what opens them, what does not, what it costs, and that the policies are those of the TPM
 //! tools.
 
-use strongroom::device::{Fault, Guard, Intent, Key, Kind, NoPin, Pcrs, Protection, Root, Seal, open};
+use strongroom::device::{Bound, BoundTo, Fault, Guard, Intent, Key, Kind, NoPin, Protection, Root, Seal, open};
 use strongroom::secret::Kek;
 
 use crate::common::proxy::Proxy;
@@ -13,23 +13,28 @@ use crate::tpm::{
 };
 
 const PCR_READ: u32 = 0x17e;
-const POLICY_PCR: u32 = 0x17f;
-const POLICY_AUTH_VALUE: u32 = 0x16b;
+pub const POLICY_PCR: u32 = 0x17f;
+pub const POLICY_AUTH_VALUE: u32 = 0x16b;
 
 /// A TPM, and a seal in it that is bound to `pcrs`, and has the PIN.
 fn bound(pcrs: &str, guard: Option<&str>) -> (Swtpm, Root, Seal) {
     let swtpm = Swtpm::start();
     let (mut device, root) = fresh(&swtpm, &NoPin);
-    let (guard, pcrs) = (guard.map(pin), pcrs.parse::<Pcrs>().expect("PCRs"));
-    let protection = Protection { pin: guard.as_ref(), pcrs: Some(&pcrs) };
+    let (guard, pcrs) = (guard.map(pin), now(pcrs));
+    let protection = Protection { pin: guard.as_ref(), bound: Some(&pcrs) };
     let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
     drop(device);
     assert_eq!(swtpm.loaded(), Vec::<String>::new());
     (swtpm, root, seal)
 }
 
+/// To be bound to what these hold.
+fn now(pcrs: &str) -> BoundTo {
+    BoundTo::State(pcrs.parse().expect("PCRs"))
+}
+
 /// What a boot would do: extends a PCR of the SHA-256 bank.
-fn extend(swtpm: &Swtpm, number: u8) {
+pub fn extend(swtpm: &Swtpm, number: u8) {
     swtpm.tool_ok(&["tpm2_pcrextend", &format!("{number}:sha256={}", "ab".repeat(32))]);
 }
 
@@ -61,8 +66,8 @@ fn the_same_state_opens_it_and_another_does_not() {
     let shown = String::from_utf8(swtpm.tool_ok(&["tpm2_pcrread", "sha256:14"])).unwrap().to_lowercase();
     assert!(shown.contains(&changes[0].now), "{shown}, {changes:?}");
     // What was exported before is sealed for how it is now.
-    let pcrs = "7+14".parse::<Pcrs>().unwrap();
-    let anew = device.import(&wrapped, &kek, Protection { pin: None, pcrs: Some(&pcrs) }).expect("it takes it in");
+    let pcrs = now("7+14");
+    let anew = device.import(&wrapped, &kek, Protection { pin: None, bound: Some(&pcrs) }).expect("it takes it in");
     assert_eq!(hmac(device.as_mut(), &anew.use_part).expect("an HMAC"), mac);
     drop(device);
     assert_eq!(swtpm.loaded(), Vec::<String>::new());
@@ -144,9 +149,9 @@ fn nothing_secret_is_on_the_bus() {
     let pins = Pins::with("a PIN of some length");
     let mut device = open(&uri(&proxy.uri()), None, &pins).expect("it opens");
     device.provision(&Intent::random()).expect("it is provisioned");
-    let (guard, pcrs) = (pin(&pins.pin.borrow()), "7".parse::<Pcrs>().unwrap());
+    let (guard, pcrs) = (pin(&pins.pin.borrow()), now("7"));
     for pin in [None, Some(&guard)] {
-        let seal = device.generate(Protection { pin, pcrs: Some(&pcrs) }, &[7; 32]).expect("it makes a secret");
+        let seal = device.generate(Protection { pin, bound: Some(&pcrs) }, &[7; 32]).expect("it makes a secret");
         let kek = Kek::random();
         let wrapped = device.export(&seal.export_part, &kek).expect("it exports");
         let mac = device.hmac(Key::Sealed(&seal.use_part), b"the message, a label").expect("an HMAC");
@@ -172,7 +177,7 @@ fn all_of_them_and_other_banks() {
         let (swtpm, root, seal) = bound(pcrs, None);
         let mut device = again(&swtpm.uri(), &root, &NoPin);
         hmac(device.as_mut(), &seal.use_part).unwrap_or_else(|error| panic!("{pcrs}: {error}"));
-        let bound = seal.use_part.0.guard.bound().expect("it is bound").clone();
+        let Some(Bound::State(bound)) = seal.use_part.0.guard.bound() else { panic!("it is bound") };
         drop(device);
         let shown = String::from_utf8(swtpm.tool_ok(&["tpm2_pcrread", &bound.pcrs.to_string().replace('+', ",")]));
         let shown = shown.unwrap().to_lowercase();
@@ -230,13 +235,13 @@ fn a_forged_reading_is_noticed() {
             answer[34] ^= 1;
         }
     });
-    let pcrs = "7".parse::<Pcrs>().unwrap();
+    let pcrs = now("7");
     let mut device = again(&format!("tpm:{}", forger.tcti()), &root, &NoPin);
-    let forged = device.generate(Protection { pin: None, pcrs: Some(&pcrs) }, &[7; 32]);
+    let forged = device.generate(Protection { pin: None, bound: Some(&pcrs) }, &[7; 32]);
     assert!(fault(forged).to_string().contains("changed on its way"));
     drop(device);
     let mut device = again(&swtpm.uri(), &root, &NoPin);
-    device.generate(Protection { pin: None, pcrs: Some(&pcrs) }, &[7; 32]).expect("it makes a secret");
+    device.generate(Protection { pin: None, bound: Some(&pcrs) }, &[7; 32]).expect("it makes a secret");
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! What of the docs is not run as it is written: the whole list, each with the reason and what is done instead.
 
 /// Text of a command that is replaced by another, before it is run.
-pub const REPLACED: [(&str, &str, &str); 6] = [
+pub const REPLACED: [(&str, &str, &str); 7] = [
     // The simulator is not a device node.
     ("--device tpm: ", "--device tpm:swtpm:host=127.0.0.1,port=2321 ", "the TPM is a simulator"),
     ("add tpm:", "add tpm:swtpm:host=127.0.0.1,port=2321", "the TPM is a simulator"),
+    (
+        "systemd-measure sign ",
+        "systemd-measure sign --tpm2-device=swtpm:host=127.0.0.1,port=2321 ",
+        "the TPM is a simulator",
+    ),
     // Guessing is made cheap, so that trying is.
     (
         "cryptsetup luksFormat ",

@@ -54,6 +54,7 @@ followed! {
         the_passphrase_is_lost: "The passphrase is lost";
         the_pin_is_lost_or_locked: "The PIN is lost or locked";
         firmware_update: "Firmware update";
+        bound_to_what_is_signed: "Bound to what is signed";
         the_storage_root_key_was_removed: "The storage root key was removed";
         a_blank_token: "A blank token";
         moving_to_an_hsm: "Moving to an HSM";

@@ -46,6 +46,20 @@ tpm_cleared() { tpm2_clear -c p; }
 # Secure Boot's certificates were updated, and the machine was started again.
 pcr_7_changes() { tpm2_pcrextend 7:sha256=65ca01fe65ca01fe65ca01fe65ca01fe65ca01fe65ca01fe65ca01fe65ca01fe; }
 
+# A kernel image of that name; and the machine is started with one: systemd-stub and systemd-pcrphase measure it, and the phases.
+image() {
+    mkdir -p "$(dirname "$1")" /run/systemd
+    basename "$1" >"$1"
+}
+booted() {
+    local digest
+    for digest in "$(printf '.linux\0' | digest)" "$(digest <"$1")" \
+        "$(printf enter-initrd | digest)" "$(printf leave-initrd | digest)" "$(printf sysinit | digest)" "$(printf ready | digest)"; do
+        tpm2_pcrextend "11:sha256=$digest" || return
+    done
+}
+digest() { sha256sum | cut -d' ' -f1; }
+
 # A token with that label, and that PIN.
 token() { softhsm2-util --init-token --free --label "$1" --pin "$2" --so-pin 5678-officer >/dev/null; }
 

@@ -2,10 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use strongroom::device::{Device, DeviceError, Fault, Intent, Key, NoPin, PinSource, Protection, Root, Seal};
+use strongroom::device::{
+    BoundTo, Device, DeviceError, Fault, Intent, Key, NoPin, PinSource, Pinless, PolicyKey, Protection, Root, Seal,
+    Signatures, open,
+};
 use strongroom::secret::Kek;
 
 use crate::common::meddler::{Act, Command, FAILURE, LOCKOUT, Meddler, RETRY, TESTING, YIELDED};
+use crate::common::signer::{self, Signer};
 use crate::common::swtpm::Swtpm;
 use crate::{Pins, code, hmac, pin, pinned};
 
@@ -112,14 +116,50 @@ fn a_moment_leaves_no_half_of_a_policy() {
     let swtpm = Swtpm::start();
     let mut device = new(&swtpm.uri());
     let root = device.provision(&Intent::random()).expect("it is provisioned");
-    let pcrs = "7".parse().expect("PCRs");
-    let protection = Protection { pin: None, pcrs: Some(&pcrs) };
+    let pcrs = BoundTo::State("7".parse().expect("PCRs"));
+    let protection = Protection { pin: None, bound: Some(&pcrs) };
     let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
     drop(device);
     let bus = Meddler::start(&swtpm, busy(HMAC, RETRY, BY_THE_LIBRARY + 1));
     cold(&bus.uri(), &root, &seal, &NoPin).expect("an HMAC");
     assert_eq!((bus.count(HMAC), bus.count(LOAD), bus.count(POLICY_RESTART)), (BY_THE_LIBRARY + 2, 1, 1));
     nothing_loaded(&swtpm);
+}
+
+/// So with a signature to be verified, at whichever command.
+#[test]
+fn a_moment_while_a_signature_is_verified() {
+    let swtpm = Swtpm::start();
+    let signer = Signer::ecdsa("P-256");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("signatures.json");
+    std::fs::write(&path, signer::file("sha256", &[signer.sign(&swtpm, "sha256:11")])).expect("a file of ours");
+    // Without a place for tickets, each run verifies.
+    let pins = Pinless(Signatures { file: Some(path), tickets: None });
+    let bound = BoundTo::asked(None, Some(PolicyKey::read(&signer.public()).expect("a key"))).expect("something");
+    let mut device = open(&swtpm.uri().parse().expect("a URI"), None, &pins).expect("it opens");
+    let root = device.provision(&Intent::random()).expect("it is provisioned");
+    let seal = device.generate(Protection { pin: None, bound: Some(&bound) }, &[7; 32]).expect("it makes a secret");
+    drop(device);
+    let right = cold(&swtpm.uri(), &root, &seal, &pins).expect("an HMAC");
+    let bus = Meddler::start(&swtpm, |_| Act::Pass);
+    for (which, name) in [
+        (0x17f, "PolicyPCR"),
+        (0x189, "PolicyGetDigest"),
+        (0x167, "LoadExternal"),
+        (0x177, "VerifySignature"),
+        (0x16a, "PolicyAuthorize"),
+        (HMAC, "HMAC"),
+    ] {
+        bus.decide(busy(which, RETRY, BY_THE_LIBRARY + 1));
+        assert_eq!(cold(&bus.uri(), &root, &seal, &pins).expect(name), right);
+        nothing_loaded(&swtpm);
+        // And a TPM that fails there for good leaves nothing behind.
+        bus.decide(busy(which, FAILURE, usize::MAX));
+        cold(&bus.uri(), &root, &seal, &pins).expect_err(name);
+        bus.decide(|_| Act::Pass);
+        nothing_loaded(&swtpm);
+    }
 }
 
 // No.

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use strongroom::bytes::{Base64, Hex};
 use strongroom::derive::GenerationId;
-use strongroom::device::{Birth, ExportPart, Guard, Intent, Kind, Part, PcrState, Pcrs, Root, Seal, UsePart};
+use strongroom::device::{
+    Birth, ExportPart, Guard, Intent, Kind, Part, PcrState, Pcrs, Root, Seal, SignedPcrs, UsePart,
+};
 use strongroom::ring::{Anchor, BackupRecord, DeviceRecord, DeviceSeal, Generation, Origin, Ring, Role, State, System};
 use uuid::Uuid;
 
@@ -76,6 +78,8 @@ fn guard() -> impl Strategy<Value = Guard> {
         any::<[u8; 32]>().prop_map(|salt| Guard::Pin { salt: Hex(salt) }),
         bound().prop_map(|bound| Guard::Pcrs { bound }),
         (bound(), any::<[u8; 32]>()).prop_map(|(bound, salt)| Guard::PcrsPin { bound, salt: Hex(salt) }),
+        signed().prop_map(|bound| Guard::Signed { bound }),
+        (signed(), any::<[u8; 32]>()).prop_map(|(bound, salt)| Guard::SignedPin { bound, salt: Hex(salt) }),
         Just(Guard::TokenPin {}),
     ]
 }
@@ -87,6 +91,16 @@ fn bound() -> impl Strategy<Value = PcrState> {
         let pcrs: Pcrs = pcrs.parse().expect("PCRs");
         let values = pcrs.numbers().map(|_| hex::encode(vec![byte; pcrs.bank.size()])).collect();
         PcrState { pcrs, values }
+    })
+}
+
+/// A key as `openssl pkey -pubout` writes it; a ring that has another thing is damaged.
+fn signed() -> impl Strategy<Value = SignedPcrs> {
+    const KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEM2O45wkVfk/mqwGi2MpiUdfMI3MIn01e48q4c55GvlAdxml9j+T+ScRfxY0MC60A6TV00+r+FxFdIJmRDmJ2Tg==";
+    let pcrs = prop_oneof![Just("sha256:11"), Just("sha384:7+11")];
+    pcrs.prop_map(|pcrs| {
+        let key = serde_json::from_value(KEY.into()).expect("a key");
+        SignedPcrs { pcrs: pcrs.parse().expect("PCRs"), key }
     })
 }
 

@@ -150,7 +150,7 @@ impl RestorePlan {
         let id = ring.devices[0].id.clone();
         let opened = pin_down(&mut ring, locked, is_first, pins.of(&id), tell)?;
         let mut crew = Crew::joined_by(&ring, opened, pins);
-        let team = [(id, Guards::chosen(new_pin, self.from.options.seal.pcrs.as_ref()))];
+        let team = [(id, Guards::chosen(new_pin, self.from.options.seal.bound.as_ref()))];
         for entry in &self.contents.generations {
             let generation = import(entry, &self.contents, &team, &mut crew, tell)?;
             ring.admit(generation)?;

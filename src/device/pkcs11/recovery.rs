@@ -89,6 +89,7 @@ pub fn cure(error: &DeviceError) -> Cure {
         | Fault::LockedOut { .. }
         | Fault::PolicyNotMet(_)
         | Fault::PcrsChanged(_)
+        | Fault::Unsigned(_)
         | Fault::Missing(_)
         | Fault::WriteProtected(_)
         | Fault::NoPermission { .. }

@@ -9,12 +9,12 @@ use tss_esapi::constants::{AlgorithmIdentifier, CapabilityType, PropertyTag};
 use tss_esapi::structures::{CapabilityData, Public};
 
 use super::chip::Chip;
-use super::describe::{self, COMMANDS, FOR_PCRS, Maker};
+use super::describe::{self, COMMANDS, FOR_PCRS, FOR_SIGNED, Maker};
 use super::error::{Cure, cure};
 use super::{lockout, node, root};
 use crate::device::checkup::{Ended, Findings, alone};
 use crate::device::uri::TpmUri;
-use crate::device::{DeviceError, DeviceUri, Fault, Root, Tries};
+use crate::device::{DeviceError, DeviceUri, Fault, Root, Signatures, Tries};
 
 /// The steps, in order.
 pub const STEPS: [&str; 12] = [
@@ -165,7 +165,7 @@ fn connect(uri: &TpmUri, findings: &mut Findings<'_>) -> Result<Chip, Ended> {
     let tcti = uri.tcti();
     let library = format!("libtss2-tcti-{}.so", tcti.split([':', ',']).next().unwrap_or_default());
     findings.at("connection", format!("when {library} was to reach it"));
-    let error = match Chip::connect(uri) {
+    let error = match Chip::connect(uri, Signatures::default()) {
         Ok(chip) => {
             findings.ok("connection", format!("{library} is there, and reaches it at {tcti}"));
             return Ok(chip);
@@ -212,13 +212,18 @@ fn specification(context: &mut Context, _: &mut State<'_>, findings: &mut Findin
 fn commands(context: &mut Context, state: &mut State<'_>, findings: &mut Findings<'_>) -> Result<(), DeviceError> {
     let lacks = describe::lacked_commands(context, &COMMANDS)?;
     let for_pcrs = describe::lacked_commands(context, &FOR_PCRS)?;
+    let for_signed = describe::lacked_commands(context, &FOR_SIGNED)?;
     let for_counters = describe::lacked_commands(context, &FOR_COUNTERS)?;
     state.binds = for_pcrs.is_empty();
     match lacks.as_slice() {
         [] => findings.ok("commands", format!("all {} that the job needs", COMMANDS.len())),
         lacks => findings.trouble("commands", format!("it lacks {}", lacks.join(", ")), UPDATE),
     }
-    for (what, lacks) in [("seals can't be bound to PCRs", for_pcrs), ("the log has no counter", for_counters)] {
+    for (what, lacks) in [
+        ("seals can't be bound to PCRs", for_pcrs),
+        ("seals can't be bound to signed states of PCRs", for_signed),
+        ("the log has no counter", for_counters),
+    ] {
         if !lacks.is_empty() {
             findings.note("commands", format!("{what}: it lacks {}", lacks.join(", ")), None);
         }

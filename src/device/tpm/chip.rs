@@ -15,12 +15,13 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 
 use sha2::{Digest as _, Sha256};
 
+use super::approval::Approvals;
 use super::error::{PCR_CHANGED, told, told_as};
 use super::object::Object;
 use super::session::{self, flushed};
-use super::{leftovers, pcrs, root, seal};
+use super::{approval, leftovers, pcrs, root, seal};
 use crate::device::uri::TpmUri;
-use crate::device::{DeviceError, Fault, Part, Root};
+use crate::device::{Bound, DeviceError, Fault, Part, Root, Signatures};
 use crate::secret::{KEY_BYTES, Mac, MasterSecret, SecretBytes};
 
 /// An open connection. When it is dropped, the context flushes whatever is still loaded.
@@ -33,6 +34,9 @@ pub struct Chip {
     /// Whether something is asserted in it that no use has used up.
     policy_is_begun: bool,
     warm: Option<Warm>,
+    pub approvals: Approvals,
+    /// The fingerprint of what was pinned.
+    pub fingerprint: String,
 }
 
 /// A part that is loaded, its auth value set.
@@ -42,22 +46,27 @@ struct Warm {
 }
 
 impl Chip {
-    /// Connects. Sends no command.
-    pub fn connect(uri: &TpmUri) -> Result<Self, DeviceError> {
+    /// Connects. Sends no command. `signatures`: where those of PCR states are, for parts that ask for one.
+    pub fn connect(uri: &TpmUri, signatures: Signatures) -> Result<Self, DeviceError> {
         // The crate would take `device` alone for /dev/tpm0, past the resource manager.
         let tcti = uri.device_node().map_or_else(|| uri.tcti().to_owned(), |node| format!("device:{node}"));
         let unreachable = || Fault::Unreachable(format!("no TPM answers at {tcti}"));
         let conf = TctiNameConf::from_str(&tcti)
             .map_err(|_| Fault::Unreachable(format!("{tcti} is not an address of a TPM")))?;
         let context = Context::new(conf).map_err(|error| DeviceError { fault: unreachable(), ..told(error) })?;
-        Ok(Self { context, root: None, session: None, policy: None, policy_is_begun: false, warm: None })
+        let (approvals, fingerprint) = (Approvals::new(signatures), String::new());
+        let (root, session, policy, warm) = (None, None, None, None);
+        Ok(Self { context, root, session, policy, policy_is_begun: false, warm, approvals, fingerprint })
     }
 
     /// The pinned storage root key, compared once for each connection.
     pub fn root(&mut self, pinned: &Root) -> Result<KeyHandle, DeviceError> {
         match self.root {
             Some(root) => Ok(root),
-            None => Ok(*self.root.insert(root::find_pinned(&mut self.context, pinned)?)),
+            None => {
+                self.fingerprint = pinned.fingerprint();
+                Ok(*self.root.insert(root::find_pinned(&mut self.context, pinned)?))
+            }
         }
     }
 
@@ -103,8 +112,8 @@ impl Chip {
     /// HMAC under what [`Chip::warm_up`] loaded. A policy is satisfied anew each time: its use uses it up.
     pub fn hmac(&mut self, message: &[u8]) -> Result<Mac, DeviceError> {
         let nothing = || DeviceError::from(Fault::Failed("no key is loaded".to_owned()));
-        let Some(Warm { key, part }) = &self.warm else { return Err(nothing()) };
-        if part.guard.bound().is_none() {
+        let Some(Warm { key, part: Part { guard, .. } }) = &self.warm else { return Err(nothing()) };
+        if guard.bound().is_none() {
             return hmac(&mut self.context, self.session.ok_or_else(nothing)?, *key, message);
         }
         let policy = self.policy.ok_or_else(nothing)?;
@@ -112,13 +121,19 @@ impl Chip {
         if std::mem::replace(&mut self.policy_is_begun, true) {
             self.context.policy_restart(policy).map_err(told)?;
         }
-        pcrs::assert(&mut self.context, policy, &part.guard)?;
-        if part.guard.has_own_pin() {
+        pcrs::assert(&mut self.context, policy, guard, &mut self.approvals, &self.fingerprint)?;
+        if guard.has_own_pin() {
             self.context.policy_auth_value(policy).map_err(told)?;
         }
         let done = hmac(&mut self.context, policy.into(), *key, message);
         self.policy_is_begun = done.is_err();
-        done
+        done.map_err(|error| match (&error.fault, guard.bound()) {
+            // Between the signature's look and the use: what they hold now may be signed too.
+            (Fault::PcrsChanged(_), Some(Bound::Signed(_))) => {
+                DeviceError { fault: approval::being_changed(), ..error }
+            }
+            _ => error,
+        })
     }
 
     /// HMAC under a secret that the TPM takes in for this one call (TPM 2.0 Part 3, section 12.3: LoadExternal). The

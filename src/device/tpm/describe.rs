@@ -70,6 +70,14 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
 /// What binding a seal to PCRs takes beyond that.
 pub const FOR_PCRS: [(u32, &str); 2] = [(0x17e, "TPM2_PCR_Read"), (0x17f, "TPM2_PolicyPCR")];
 
+/// What binding one to what is signed takes beyond that.
+pub const FOR_SIGNED: [(u32, &str); 4] = [
+    (0x167, "TPM2_LoadExternal"),
+    (0x16a, "TPM2_PolicyAuthorize"),
+    (0x177, "TPM2_VerifySignature"),
+    (0x189, "TPM2_PolicyGetDigest"),
+];
+
 /// The banks that have PCRs, of those that seals can be bound to; none where the TPM lacks TPM2_PCR_Read or TPM2_PolicyPCR.
 pub fn pcr_banks(context: &mut Context) -> Result<Vec<String>, DeviceError> {
     if !lacked_commands(context, &FOR_PCRS)?.is_empty() {

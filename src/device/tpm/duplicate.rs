@@ -22,6 +22,7 @@ use tss_esapi::handles::{KeyHandle, ObjectHandle};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Auth, Data, Public, SymmetricDefinitionObject};
 
+use super::approval::Approvals;
 use super::error::told;
 use super::object::{Object, take_sized};
 use super::pcrs;
@@ -35,7 +36,7 @@ const WRAPPER_BYTES: usize = 16;
 const KEYEDHASH: &[u8] = &[0x00, 0x08];
 
 /// Lets the secret of an export part out into locked host memory. `guard` is what its policy asks for besides the command,
-/// `auth` its auth value.
+/// `auth` its auth value; `approvals`, and the TPM's fingerprint, are for one that asks for a signature.
 ///
 /// `session` authorizes the load, and then encrypts the duplication without authorizing it. It must be tied to nothing:
 /// the encryption key of a session that authorizes would contain the auth value even where the policy asks for none, and
@@ -45,15 +46,15 @@ pub fn duplicate(
     root: KeyHandle,
     session: AuthSession,
     object: Object,
-    guard: &Guard,
-    auth: &SecretBytes,
+    (guard, auth): (&Guard, &SecretBytes),
+    (approvals, tpm): (&mut Approvals, &str),
 ) -> Result<MasterSecret, DeviceError> {
     let (public, name) = (object.public.clone(), object.name.clone());
     let wrapper = SecretBytes::random(WRAPPER_BYTES);
     let key = ObjectHandle::from(object.load(context, root, (Some(session), None, None))?);
     let mut blob = flushed(context, key, |context| {
         with_policy(context, root, |context, policy| {
-            pcrs::assert(context, policy, guard)?;
+            pcrs::assert(context, policy, guard, approvals, tpm)?;
             if guard.has_own_pin() {
                 let auth = Auth::try_from(auth.expose_secret()).map_err(told)?;
                 context.tr_set_auth(key, auth).map_err(told)?;

@@ -8,13 +8,19 @@ use crate::device::{DeviceCode, DeviceError, Fault};
 
 // Response codes that decide what is done next; a format-one code is named without its parameter, handle or session.
 pub const AUTH_FAIL: u32 = 0x08e;
+pub const BAD_SIGNATURE: u32 = 0x09b;
 pub const BAD_AUTH: u32 = 0x0a2;
+pub const CURVE: u32 = 0x0a6;
+pub const ECC_POINT: u32 = 0x0a7;
 pub const HANDLE: u32 = 0x08b;
 pub const INTEGRITY: u32 = 0x09f;
+pub const KEY: u32 = 0x09c;
+pub const KEY_SIZE: u32 = 0x087;
 pub const LOCKOUT: u32 = 0x921;
 pub const PCR_CHANGED: u32 = 0x128;
+pub const SIZE: u32 = 0x095;
+pub const TICKET: u32 = 0x0a0;
 pub const VALUE: u32 = 0x084;
-const SIZE: u32 = 0x095;
 const POLICY_FAIL: u32 = 0x09d;
 const OBJECT_MEMORY: u32 = 0x902;
 /// The last of five codes, OBJECT_MEMORY first, that say what is full.

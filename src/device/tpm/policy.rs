@@ -4,36 +4,54 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
+use super::approval;
 use crate::bytes::Hex;
-use crate::device::{Guard, PcrState};
+use crate::device::{Bound, Guard, PcrState, PolicyKey};
 use crate::secret::{Pin, SecretBytes, random_array};
 
 const CC_DUPLICATE: u32 = 0x14b;
+const CC_POLICY_AUTHORIZE: u32 = 0x16a;
 const CC_POLICY_AUTH_VALUE: u32 = 0x16b;
 const CC_POLICY_COMMAND_CODE: u32 = 0x16c;
 const CC_POLICY_PCR: u32 = 0x17f;
 
-/// The authPolicy of a use part; none where its auth value alone guards it: TPM2_PolicyPCR, and TPM2_PolicyAuthValue where
-/// there is a PIN too.
+/// The authPolicy of a use part; none where its auth value alone guards it: TPM2_PolicyPCR or TPM2_PolicyAuthorize, and
+/// TPM2_PolicyAuthValue where there is a PIN too.
 pub fn use_policy(guard: &Guard) -> Option<[u8; 32]> {
-    let bound = pcr_policy(guard.bound()?);
+    let bound = of_bound(guard.bound()?);
     Some(if guard.has_own_pin() { extend(bound, &[CC_POLICY_AUTH_VALUE]) } else { bound })
 }
 
-/// The authPolicy of an export part: TPM2_PolicyPCR where PCRs guard it, TPM2_PolicyAuthValue where a PIN does, then
-/// TPM2_PolicyCommandCode(TPM2_Duplicate).
+/// The authPolicy of an export part: TPM2_PolicyPCR or TPM2_PolicyAuthorize where PCRs guard it, TPM2_PolicyAuthValue where a
+/// PIN does, then TPM2_PolicyCommandCode(TPM2_Duplicate).
 ///
 /// TPM 2.0 Part 1, section 19.7: each assertion replaces the digest by SHA256(digest || command code || arguments).
 pub fn export_policy(guard: &Guard) -> [u8; 32] {
-    let mut digest = guard.bound().map_or([0; 32], pcr_policy);
+    let mut digest = guard.bound().map_or([0; 32], of_bound);
     if guard.has_own_pin() {
         digest = extend(digest, &[CC_POLICY_AUTH_VALUE]);
     }
     extend(digest, &[CC_POLICY_COMMAND_CODE, CC_DUPLICATE])
 }
 
-/// After TPM2_PolicyPCR alone (TPM 2.0 Part 3, section 23.7): the selection is a TPML_PCR_SELECTION of one bank.
-fn pcr_policy(bound: &PcrState) -> [u8; 32] {
+fn of_bound(bound: Bound<'_>) -> [u8; 32] {
+    match bound {
+        Bound::State(state) => of_pcrs(state),
+        Bound::Signed(signed) => of_key(&signed.key),
+    }
+}
+
+/// After TPM2_PolicyAuthorize (TPM 2.0 Part 3, section 23.16), whatever came before it: the digest begins anew, and takes in the
+/// key's Name and then the policyRef, which is empty.
+fn of_key(key: &PolicyKey) -> [u8; 32] {
+    let name = approval::name(key).expect("a key that was looked at has a Name");
+    let begun = Sha256::new().chain_update([0; 32]).chain_update(CC_POLICY_AUTHORIZE.to_be_bytes()).chain_update(name);
+    Sha256::digest(begun.finalize()).into()
+}
+
+/// After TPM2_PolicyPCR alone (TPM 2.0 Part 3, section 23.7): the selection is a TPML_PCR_SELECTION of one bank. What systemd
+/// signs.
+pub fn of_pcrs(bound: &PcrState) -> [u8; 32] {
     let [first, second, third] = bound.pcrs.bits();
     let mut arguments = CC_POLICY_PCR.to_be_bytes().to_vec();
     arguments.extend(1_u32.to_be_bytes());
@@ -56,19 +74,26 @@ fn extend(digest: [u8; 32], words: &[u32]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// A fresh guard for one part, and the auth value that goes with it. Each part has a salt of its own. `bound`: what the PCRs
-/// that the seal shall be bound to hold now.
-pub fn new_guard(pin: Option<&Pin>, bound: Option<&PcrState>) -> (Guard, SecretBytes) {
+/// A fresh guard for one part, and the auth value that goes with it. Each part has a salt of its own.
+pub fn new_guard(pin: Option<&Pin>, bound: Option<Bound<'_>>) -> (Guard, SecretBytes) {
     let salted = pin.map(|pin| {
         let salt = Hex(random_array());
         (salt, auth_value(&salt, pin))
     });
-    match (salted, bound.cloned()) {
-        (None, None) => (Guard::None {}, SecretBytes::zeroed(0)),
-        (None, Some(bound)) => (Guard::Pcrs { bound }, SecretBytes::zeroed(0)),
-        (Some((salt, auth)), None) => (Guard::Pin { salt }, auth),
-        (Some((salt, auth)), Some(bound)) => (Guard::PcrsPin { bound, salt }, auth),
-    }
+    let Some((salt, auth)) = salted else {
+        let guard = match bound {
+            None => Guard::None {},
+            Some(Bound::State(state)) => Guard::Pcrs { bound: state.clone() },
+            Some(Bound::Signed(signed)) => Guard::Signed { bound: signed.clone() },
+        };
+        return (guard, SecretBytes::zeroed(0));
+    };
+    let guard = match bound {
+        None => Guard::Pin { salt },
+        Some(Bound::State(state)) => Guard::PcrsPin { bound: state.clone(), salt },
+        Some(Bound::Signed(signed)) => Guard::SignedPin { bound: signed.clone(), salt },
+    };
+    (guard, auth)
 }
 
 /// HMAC-SHA-256(salt, PIN) without trailing zero bytes, which a TPM drops too (TPM 2.0 Part 1, section 19.6.5).
