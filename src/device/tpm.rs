@@ -89,9 +89,9 @@ impl Tpm {
         Ok(Self { chip, uri: uri.clone(), root: pinned, pins, pin: None, pin_is_proved: false, _lock: lock })
     }
 
-    /// Does `work`, and again where a cure is known: after pauses while the TPM is busy with itself, and once when its
-    /// slots are full of dead clients' leftovers or when it was restarted since the last call. Every piece of work may be
-    /// begun again: it leaves nothing behind in the TPM.
+    /// Does `work`, and again where a cure is known: after pauses while the TPM is busy with itself, or others behind the same
+    /// resource manager have all that it can keep; and once when its slots are full of dead clients' leftovers or when it was
+    /// restarted since the last call. Every piece of work may be begun again: it leaves nothing behind in the TPM.
     fn attempt<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
         let mut patience = Patience::of(FOR_A_CALL);
         let mut is_first = true;
@@ -104,7 +104,15 @@ impl Tpm {
             let may_help = match error::cure(&error) {
                 // What is loaded stays good.
                 Cure::Wait if patience.wait() => continue,
-                Cure::MakeRoom if is_first && !self.uri.is_resource_managed() => {
+                Cure::MakeRoom if self.uri.is_resource_managed() => {
+                    // Each that waits might hold what another waits for.
+                    self.tidy_up(&error);
+                    if patience.wait() {
+                        continue;
+                    }
+                    false
+                }
+                Cure::MakeRoom if is_first => {
                     self.chip()?.sweep()?;
                     true
                 }

@@ -180,6 +180,25 @@ fn a_tpm_in_failure_mode_and_one_that_hangs_up() {
     assert_eq!(checks(&shot, "lockout")[0]["verdict"], "skipped", "it is not asked on and on: {shot}");
 }
 
+/// As behind the kernel's resource manager, which keeps many programs' sessions in memory of its own.
+#[test]
+fn others_have_all_sessions() {
+    let world = World::new();
+    let bus = Meddler::start(world.tpm.as_ref().unwrap(), |command| match command.bytes.get(10..18) {
+        // TPM2_GetCapability(TPM_CAP_TPM_PROPERTIES) from what changes on: of it, TPM_PT_HR_ACTIVE_AVAIL.
+        Some([0, 0, 0, 6, 0, 0, 2, 0]) => Act::Response(|answer| {
+            let at = answer.windows(4).position(|bytes| *bytes == [0, 0, 2, 6]).unwrap();
+            answer[at + 4..at + 8].fill(0);
+        }),
+        _ => Act::Pass,
+    });
+    let shot = world.run(&format!("doctor --json {}", bus.uri()));
+    let [slots] = &checks(&shot, "slots")[..] else { panic!("{shot}") };
+    assert_eq!(slots["verdict"], "note");
+    assert_eq!(slots["text"], "other programs have begun all the sessions that the TPM can keep");
+    assert_eq!(shot.code, Some(0), "they end: {shot}");
+}
+
 #[test]
 fn slots_full_of_leftovers() {
     let world = World::new();

@@ -289,6 +289,12 @@ fn slots(context: &mut Context, state: &mut State<'_>, findings: &mut Findings<'
         (false, true) => Owner::Password,
         (false, false) => Owner::Open,
     };
+    // Those that a resource manager has swapped out count as well.
+    if property(PropertyTag::HrActiveAvail) == Some(0) {
+        let remedy = "they are given back when those programs end; until then, strongroom waits for 10 seconds";
+        findings.note("slots", "other programs have begun all the sessions that the TPM can keep", Some(remedy));
+        return Ok(());
+    }
     let is_short = objects == 0 || sessions == 0;
     match (is_short, state.uri.is_resource_managed()) {
         (false, _) => findings.ok("slots", text),

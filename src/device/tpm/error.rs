@@ -90,7 +90,8 @@ pub enum Cure {
     /// 6.6.3): the same, after a pause. No try at a PIN was counted. The library sends each command up to five times by
     /// itself, without a pause; a self-test takes longer than that.
     Wait,
-    /// Dead clients' leftovers may be in the way: flush them, and begin the work again.
+    /// All slots are taken: by dead clients' leftovers, which can be flushed, or, through a resource manager, by others who are at
+    /// work and give them back. Then begin the work again.
     MakeRoom,
     /// What was loaded is gone, since the TPM was restarted or the connection broke: connect, and begin the work again.
     Reconnect,
