@@ -339,6 +339,9 @@ pub struct Description {
     /// The banks of PCRs that seals can be bound to, `sha256`; none on a token.
     #[serde(default)]
     pub pcr_banks: Vec<String>,
+    /// Whether its PIN is typed on its own PIN pad, and nowhere else.
+    #[serde(default)]
+    pub pin_pad: bool,
 }
 
 fn yes() -> bool {

@@ -54,7 +54,7 @@ impl DeviceInitPlan {
         }
         plan.change("user-pin-set", format!("the token `{label}` gets a user PIN, which is tried at once"));
         if blank.has_pin_pad {
-            plan.warning("pin-pad", "its PINs are typed on its own PIN pad");
+            plan.warning("pin-pad", format!("the token `{label}` wants its PINs on its own PIN pad"));
         } else {
             plan.wants_pins_of_token(&label, blank.is_begun);
         }

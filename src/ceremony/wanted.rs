@@ -113,10 +113,11 @@ impl<'r> PinsOf<'r> {
 }
 
 /// Whether a device asks somebody for a PIN before it does anything: a token does, unless its URI names a file for it, or it
-/// is known to have keys of its own, or to want none.
+/// is known to want none.
 fn asks(uri: &DeviceUri, known: Option<&Description>) -> bool {
     match uri {
         DeviceUri::Tpm(_) => false,
+        DeviceUri::Pkcs11(_) if known.is_some_and(|device| device.pin_pad) => true,
         DeviceUri::Pkcs11(uri) => uri.pin_source().is_none() && known.is_none_or(|device| device.needs_pin),
     }
 }
@@ -125,7 +126,7 @@ impl Plan {
     pub(super) fn wants_pins(&mut self, pins: PinsOf<'_>) {
         for record in &pins.ring.devices {
             if let Some(required) = pins.wanted.get(&*record.id) {
-                self.wants_pin(&record.id, &record.uri, *required);
+                self.wants_pin(&record.id, &record.uri, pins.looks.of(&record.id), *required);
             }
         }
     }
@@ -133,11 +134,14 @@ impl Plan {
     /// A device that is new to the ring.
     pub(super) fn wants_pin_of_new(&mut self, id: &str, uri: &DeviceUri, device: &Description) {
         if asks(uri, Some(device)) {
-            self.wants_pin(id, uri, true);
+            self.wants_pin(id, uri, Some(device), true);
         }
     }
 
-    fn wants_pin(&mut self, id: &str, uri: &DeviceUri, required: bool) {
+    fn wants_pin(&mut self, id: &str, uri: &DeviceUri, known: Option<&Description>, required: bool) {
+        if known.is_some_and(|device| device.pin_pad) {
+            return self.warning("pin-pad", format!("{id} wants its PIN on its own PIN pad"));
+        }
         let device = match uri {
             DeviceUri::Tpm(_) => id.to_owned(),
             DeviceUri::Pkcs11(uri) => uri.token().map_or_else(|| id.to_owned(), |label| format!("the token `{label}`")),

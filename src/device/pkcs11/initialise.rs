@@ -167,6 +167,10 @@ pub fn init_token(
     let officer = Officer::of(module)?;
     // Last thing before: whoever was at it in the meantime has used another slot, or has made this one his.
     let found = blank.again(module)?;
+    // Some have an officer's PIN of their maker's, and count wrong ones. Others say that the PIN of an officer whom they don't
+    // have is locked (SoftHSM).
+    let tries_left = found.officers_tries_left().filter(|left| *left > 0);
+    login::may_try(format!("the security officer's PIN of {}", found.name()), tries_left, pins.may_use_last_try())?;
     typed(blank, &format!("a new security officer's PIN for {}", blank.name), pins, || {
         officer.init_token(found.slot, pin, &label.0)
     })

@@ -158,6 +158,7 @@ impl Found {
             ways,
             exports,
             pcr_banks: Vec::new(),
+            pin_pad: self.wants_login() && self.has_pin_pad(),
         })
     }
 

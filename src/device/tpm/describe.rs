@@ -64,6 +64,7 @@ pub fn describe(context: &mut Context, uri: &TpmUri) -> Result<Description, Devi
         ways: None,
         exports: true,
         pcr_banks: pcr_banks(context)?,
+        pin_pad: false,
     })
 }
 
