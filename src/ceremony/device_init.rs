@@ -29,8 +29,15 @@ impl DeviceInitPlan {
     /// Looks whether the token that `uri` means holds nothing, as far as that can be seen without a PIN. `label` may be left
     /// out where the token has one, and lacks the user PIN only.
     ///
+    /// `has_empty_officer`: its security officer has a PIN, which is empty, as NSS's is before there is a user PIN.
+    ///
     /// Where there is a state directory, only its administrator may.
-    pub fn new(place: &Place, uri: &DeviceUri, label: Option<&TokenLabel>) -> Result<Self, Error> {
+    pub fn new(
+        place: &Place,
+        uri: &DeviceUri,
+        label: Option<&TokenLabel>,
+        has_empty_officer: bool,
+    ) -> Result<Self, Error> {
         let system = match Store::open(&place.directory).and_then(|store| store.read()) {
             Ok(ring) => ring.map(|ring| ring.system.name).unwrap_or_default(),
             Err(error @ (StoreError::NotAdministrator(_) | StoreError::OpenAncestor(_))) => return Err(error.into()),
@@ -38,7 +45,7 @@ impl DeviceInitPlan {
             Err(_) => String::new(),
         };
         let DeviceUri::Pkcs11(uri) = uri else { return Err(Error::NotAToken) };
-        let blank = blank_token(uri, label).map_err(Error::Token)?;
+        let blank = blank_token(uri, label, has_empty_officer).map_err(Error::Token)?;
         let named = label.map(ToString::to_string).or_else(|| blank.is_begun.then(|| blank.identity.label.clone()));
         let label = named.ok_or_else(|| Error::NoLabel(blank.name.clone()))?;
         let odd = || Error::Token(Fault::Failed(format!("{} has an odd label", blank.name)).into());
@@ -56,7 +63,7 @@ impl DeviceInitPlan {
         if blank.has_pin_pad {
             plan.warning("pin-pad", format!("the token `{label}` wants its PINs on its own PIN pad"));
         } else {
-            plan.wants_pins_of_token(&label, blank.is_begun);
+            plan.wants_pins_of_token(&label, blank.is_begun, has_empty_officer);
         }
         plan.question = Some("Initialise the token?");
         Ok(Self { plan, uri: uri.clone(), blank, label })

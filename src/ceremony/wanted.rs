@@ -162,15 +162,16 @@ impl Plan {
         });
     }
 
-    /// The PINs of a token that is initialised: its security officer has one already, or gets one too.
-    pub(super) fn wants_pins_of_token(&mut self, label: &TokenLabel, has_officer: bool) {
+    /// The PINs of a token that is initialised: its security officer has one already, which may be an empty one, or gets one too.
+    pub(super) fn wants_pins_of_token(&mut self, label: &TokenLabel, has_officer: bool, is_empty: bool) {
         let mut want = |id, text: &str, new| {
             let text = format!("{text} of the token `{label}`");
             self.secrets.push(Wanted { id, device: None, text, new, required: true });
         };
-        match has_officer {
-            true => want(WantedId::SoPin, "Security officer's PIN", false),
-            false => want(WantedId::SoPin, "New security officer's PIN", true),
+        match (has_officer, is_empty) {
+            (true, true) => {}
+            (true, false) => want(WantedId::SoPin, "Security officer's PIN", false),
+            (false, _) => want(WantedId::SoPin, "New security officer's PIN", true),
         }
         want(WantedId::NewPin, "New user PIN", true);
     }

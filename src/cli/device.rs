@@ -59,7 +59,7 @@ pub struct TokenPins {
     /// Read the security officer's PIN from a line of an open descriptor (before the user PIN's line)
     #[arg(long, value_name = "FD")]
     pub so_pin_fd: Option<i32>,
-    /// The security officer's PIN is empty, as NSS's is at first
+    /// The security officer has a PIN, which is empty, as NSS's is before there is a user PIN
     #[arg(long, conflicts_with_all = ["so_pin_file", "so_pin_fd"])]
     pub empty_so_pin: bool,
     /// Read the new user PIN from the first line of a file

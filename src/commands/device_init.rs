@@ -15,7 +15,7 @@ pub fn run(args: DeviceInit, place: &Place, terminal: &Terminal) -> Result<(), S
         Some(uri) => uri.parse()?,
         None => the_one_meant(args.label.as_ref())?,
     };
-    let plan = DeviceInitPlan::new(place, &uri, args.label.as_ref())?;
+    let plan = DeviceInitPlan::new(place, &uri, args.label.as_ref(), args.pins.empty_so_pin)?;
     if args.dry.dry_run {
         return terminal.dry_run(&plan.plan);
     }

@@ -10,9 +10,15 @@ use crate::secret::Pin;
 ///
 /// Errors with [`super::Fault::InUse`] where all that are meant hold something, or may; with [`super::Fault::Ambiguous`],
 /// which lists them, where several could be initialised.
-pub fn blank_token(uri: &Pkcs11Uri, label: Option<&TokenLabel>) -> Result<BlankToken, DeviceError> {
+///
+/// `has_empty_officer`: its security officer has a PIN, which is empty, whatever the token says (NSS).
+pub fn blank_token(
+    uri: &Pkcs11Uri,
+    label: Option<&TokenLabel>,
+    has_empty_officer: bool,
+) -> Result<BlankToken, DeviceError> {
     let label = label.cloned();
-    open(uri, &NoPin, move |module, uri, _| pkcs11::initialise::find(module, uri, label.as_ref()))
+    open(uri, &NoPin, move |module, uri, _| pkcs11::initialise::find(module, uri, label.as_ref(), has_empty_officer))
 }
 
 /// Gives it a label and its security officer's PIN, `pin`; none: that is typed on the token's PIN pad, to which `pins` calls.

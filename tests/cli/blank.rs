@@ -1,6 +1,8 @@
 //! `device init`: a blank token made ready, and every token that is not blank left alone.
 
 use crate::admin::as_nobody;
+use crate::common::kryoptic::Kryoptic;
+use crate::common::rack::NSS;
 use crate::common::softhsm::{SO_PIN, USER_PIN};
 use crate::prompts::{SOON, answer, answer_hidden};
 use crate::snapshot::{self, Shot};
@@ -232,6 +234,43 @@ fn through_a_pin_pad_no_pin_is_asked_for() {
     let left = world.unchanged(|| world.run("device init --yes --label payroll 'pkcs11:?module-path=$MODULE'"));
     assert_eq!(left.code, Some(5), "{left}");
     snapshot::check("device-init-pad-left", &[left]);
+}
+
+/// Kryoptic calls a blank token by a name of its own, and says that PINs have 8 to 0 bytes.
+#[test]
+fn kryoptics_token_is_made_ready() {
+    let mut world = World::bare();
+    world.kryoptic = Some(Kryoptic::blank());
+    world.file("so", format!("{SO_PIN}\n"));
+    world.file("pin", format!("{USER_PIN}\n"));
+    let module = world.kryoptic.as_ref().unwrap().module();
+    let line = format!("device init --yes {PINS} --label payroll 'pkcs11:?module-path={}'", module.display());
+    world.done(&line);
+    assert_eq!(world.run(&line).code, Some(5), "again is not once more");
+    world.done("init --device $KRYOPTIC --name payroll --pin-file pin --passphrase-file pass payroll.backup");
+    world.done("derive --pin-file pin backups");
+}
+
+/// NSS's officer has an empty PIN until there is a user PIN, and C_InitToken changes nothing.
+#[test]
+fn nsss_token_is_made_ready() {
+    let world = World::bare();
+    world.file("pin", format!("{USER_PIN}\n"));
+    std::fs::create_dir(world.path("modules")).unwrap();
+    std::fs::create_dir(world.path("database")).unwrap();
+    let token = format!("0x4=[configDir='sql:{}' tokenDescription='payroll']", world.path("database").display());
+    world.file("modules/nss.module", format!("module: {NSS}\nx-init-reserved: tokens=<{token}>\n"));
+    let run = |line: &str| {
+        let script = "mount --bind modules /usr/share/p11-kit/modules && exec \"$0\" \"$@\"";
+        world.run_as(line, world.in_namespace("--mount", script, line))
+    };
+    let uri = "'pkcs11:token=payroll?module-name=nss'";
+    let line = format!("device init --yes --empty-so-pin --new-pin-file pin {uri}");
+    let shots = [run(&line), run(&line)];
+    assert_eq!(shots.each_ref().map(|shot| shot.code), [Some(0), Some(5)], "{}{}", shots[0], shots[1]);
+    let init = format!("init --device {uri} --name payroll --pin-file pin --passphrase-file pass payroll.backup");
+    let shot = run(&init);
+    assert_eq!(shot.code, Some(0), "{shot}");
 }
 
 #[test]

@@ -47,6 +47,13 @@ impl Kryoptic {
         kryoptic
     }
 
+    /// One token that nobody has initialised.
+    pub fn blank() -> Kryoptic {
+        let kryoptic = Kryoptic::new(&[]);
+        kryoptic.configure(1, &[]);
+        kryoptic
+    }
+
     /// The same with one token, that lacks the mechanisms of these names.
     pub fn without(label: &str, mechanisms: &[&str]) -> Kryoptic {
         let kryoptic = Kryoptic::new(&[label]);

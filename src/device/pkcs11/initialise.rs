@@ -53,8 +53,10 @@ pub struct BlankToken {
     pub name: String,
     pub identity: TokenIdentity,
     pub slot: u64,
-    /// It has a label and an officer's PIN, and lacks the user PIN only.
+    /// It has an officer's PIN, and a label if it keeps one: it lacks the user PIN only.
     pub is_begun: bool,
+    /// Whether it says that it is initialised.
+    is_initialised: bool,
     /// PINs are typed on its own keys.
     pub has_pin_pad: bool,
     /// How many bytes its PINs have, least and most; none where it says nothing sensible.
@@ -62,13 +64,14 @@ pub struct BlankToken {
 }
 
 impl BlankToken {
-    fn of(found: &Found) -> Self {
+    fn of(found: &Found, has_officer: bool) -> Self {
         let (least, most) = found.pin_room();
         Self {
             name: found.name(),
             identity: found.identity.clone(),
             slot: found.slot.id(),
-            is_begun: found.initialised(),
+            is_begun: has_officer,
+            is_initialised: found.initialised(),
             has_pin_pad: found.has_pin_pad(),
             pin_room: (most > 0 && least <= most).then_some((least, most)),
         }
@@ -78,7 +81,7 @@ impl BlankToken {
     fn again(&self, module: &Module) -> Result<Found, DeviceError> {
         let same = |found: &Found| found.slot.id() == self.slot && found.identity == self.identity;
         let found = token::all(module)?.into_iter().find(same);
-        let found = found.filter(|found| found.initialised() == self.is_begun);
+        let found = found.filter(|found| found.initialised() == self.is_initialised);
         let found = found.ok_or_else(|| Fault::InUse(format!("{} is not what it was a moment ago", self.name)))?;
         holds_nothing(module, &found)?;
         Ok(found)
@@ -87,7 +90,15 @@ impl BlankToken {
 
 /// The token that `uri` means and that may be initialised: one that was begun with that `label`, or any label where none is
 /// wanted, before a blank one.
-pub fn find(module: &Module, uri: &Pkcs11Uri, label: Option<&TokenLabel>) -> Result<BlankToken, DeviceError> {
+///
+/// `has_empty_officer`: somebody says that its officer has a PIN already, which is empty. NSS's tokens are so, and say until they
+/// have a user PIN that they are not initialised; C_InitToken does not change that.
+pub fn find(
+    module: &Module,
+    uri: &Pkcs11Uri,
+    label: Option<&TokenLabel>,
+    has_empty_officer: bool,
+) -> Result<BlankToken, DeviceError> {
     let fitting = token::fitting(module, uri)?;
     // Whoever runs it again means the same token, not the next blank one, by the same name.
     let is_done = |found: &&Found| found.has_user_pin() && label.is_some_and(|label| label.0 == found.identity.label);
@@ -96,16 +107,16 @@ pub fn find(module: &Module, uri: &Pkcs11Uri, label: Option<&TokenLabel>) -> Res
     }
     let is_begun = |found: &&Found| {
         let is_called_so = label.is_none_or(|label| label.0 == found.identity.label);
-        found.initialised() && !found.has_user_pin() && is_called_so
+        (found.initialised() || has_empty_officer) && !found.has_user_pin() && is_called_so
     };
     let mut wanted: Vec<Found> = fitting.iter().filter(is_begun).cloned().collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && !has_empty_officer {
         wanted = fitting.iter().filter(|found| !found.initialised()).cloned().collect();
     }
     match wanted.as_slice() {
         [one] => {
             holds_nothing(module, one)?;
-            Ok(BlankToken::of(one))
+            Ok(BlankToken::of(one, one.initialised() || has_empty_officer))
         }
         [] => Err(in_use(&fitting).into()),
         several => Err(Fault::Ambiguous(format!(
@@ -184,7 +195,7 @@ pub fn init_token(
         made.retain(|found| found.slot.id() == blank.slot || !before.contains(&found.identity));
     }
     match made.as_slice() {
-        [one] => Ok(BlankToken::of(one)),
+        [one] => Ok(BlankToken::of(one, true)),
         [] => Err(Fault::Unreachable(format!("the token `{label}` was initialised, and is not found again")).into()),
         several => {
             Err(Fault::Ambiguous(format!("several tokens are `{label}`: there {}", token::list(several))).into())
