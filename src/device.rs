@@ -287,6 +287,14 @@ impl Root {
         }
     }
 
+    /// What the device does with secrets, for people; none: as most do.
+    pub fn ways(&self) -> Option<String> {
+        match self {
+            Root::Tpm { .. } => None,
+            Root::Pkcs11 { ways, .. } => (!ways.is_default()).then(|| ways.summary()),
+        }
+    }
+
     /// A short public name for this very device: `SHA256:` and the hash of what is pinned. Goes into backups.
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};

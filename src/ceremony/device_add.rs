@@ -2,7 +2,7 @@
 
 use super::crew::{Crew, look_for_one};
 use super::guards::{Guards, SealOptions, foresee};
-use super::init::{nothing_was_made, pinning};
+use super::init::{nothing_was_made, pinning, tell_pinned};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
 use crate::device::{BoundTo, DeviceUri, Intent, Kind, PinSources};
@@ -158,7 +158,7 @@ impl DeviceAddPlan {
                 return Err(error);
             }
         };
-        tell(Step::RootPinned { device: self.id.clone(), fingerprint: root.fingerprint() });
+        tell_pinned(&self.id, &root, tell);
         ring.pin_device(&self.id, root)?;
         locked.commit(ring)?;
         Ok(opened)

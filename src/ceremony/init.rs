@@ -186,10 +186,18 @@ pub(super) fn pin_down<'p>(
             return Err(error);
         }
     };
-    tell(Step::RootPinned { device: record.id.clone(), fingerprint: root.fingerprint() });
+    tell_pinned(&record.id, &root, tell);
     ring.devices[0].anchor = Anchor::Pinned(root);
     locked.commit(ring)?;
     Ok(opened)
+}
+
+/// Tells which device it is, and how it does what it does.
+pub(super) fn tell_pinned(device: &str, root: &Root, tell: &mut Tell<'_>) {
+    tell(Step::RootPinned { device: device.to_owned(), fingerprint: root.fingerprint() });
+    if let Some(ways) = root.ways() {
+        tell(Step::WaysFound { device: device.to_owned(), ways });
+    }
 }
 
 pub(super) fn nothing_was_made(error: &Error) -> bool {

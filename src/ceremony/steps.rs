@@ -77,6 +77,11 @@ pub enum Step {
         device: String,
         fingerprint: String,
     },
+    /// How the device does it, where that is not as most do.
+    WaysFound {
+        device: String,
+        ways: String,
+    },
     GenerationMade {
         number: u32,
         id: GenerationId,
@@ -216,6 +221,7 @@ impl fmt::Display for Step {
                 write!(f, "the unfinished set-up of system {system}, left by an earlier run, is dropped")
             }
             Step::RootPinned { device, fingerprint } => write!(f, "{device} pinned ({fingerprint})"),
+            Step::WaysFound { device, ways } => write!(f, "{device} {ways}"),
             Step::GenerationMade { number, id, device } => write!(f, "generation {number} ({id}) made inside {device}"),
             Step::GenerationSealed { number, id, device } => {
                 write!(f, "generation {number} ({id}) sealed on {device}")

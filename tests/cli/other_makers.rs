@@ -2,6 +2,7 @@
 //! do. SoftHSM plays them, behind the fault module.
 
 use crate::common::faulty::{self, Faulty};
+use crate::common::swtpm::Swtpm;
 use crate::snapshot::{self, Shot};
 use crate::world::World;
 
@@ -132,4 +133,23 @@ fn secrets_pass_by_oaep_where_nothing_comes_in_as_it_is() {
     token.faulty.set(&[]);
     token.done("restore --yes --replace --pin-file pin --passphrase-file pass --device $PLAYED new.backup");
     assert_eq!(token.done("derive --quiet --pin-file pin --generation 1 disk").stdout, derived);
+}
+
+/// What a token wraps by RFC 5649 alone, a TPM takes, and a token that knows RFC 3394 alone.
+#[test]
+fn backups_by_rfc_5649_restore_onto_anything() {
+    let mut world = World::fresh_token();
+    world.tpm = Some(Swtpm::start());
+    let token = Played::new(&world, &["without 0x2109", "renamed 0x210a 0x210b"]);
+    token.done(INIT);
+    let key = token.done("derive --quiet --pin-file pin --generation 1 disk").stdout;
+    token.done("restore --yes --replace --device $TPM --passphrase-file pass new.backup");
+    assert_eq!(token.done("derive --quiet --generation 1 disk").stdout, key);
+    token.faulty.set(&["without 0x210a"]);
+    token.done("restore --yes --replace --device $PLAYED --pin-file pin --passphrase-file pass new.backup");
+    assert_eq!(token.done("derive --quiet --pin-file pin --generation 1 disk").stdout, key);
+    token.done("backup --pin-file pin --passphrase-file pass second.backup");
+    // Both kinds, in one drill.
+    token.done("verify --pin-file pin --passphrase-file pass new.backup");
+    token.done("verify --pin-file pin --passphrase-file pass second.backup");
 }

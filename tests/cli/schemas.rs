@@ -73,6 +73,7 @@ fn all_that_is_printed_has_a_schema_and_is_what_it_says() {
     on_both(&mut heard);
     on_what_was_cut_off(&mut heard);
     on_a_blank_token(&mut heard);
+    on_a_token_of_another_maker(&mut heard);
 
     assert_eq!(faults(&schemas, &heard.0), "");
     let names: BTreeSet<String> = heard.0.iter().map(named).collect();
@@ -121,6 +122,13 @@ fn on_a_tpm(heard: &mut Heard) {
     heard.hear(&world, "recover --yes");
     world.file("state/audit.log", world.read("state/audit.log").replacen("\"init\"", "\"generate\"", 1));
     heard.hear(&world, "audit verify");
+    heard.hear(&world, "status");
+}
+
+fn on_a_token_of_another_maker(heard: &mut Heard) {
+    let world = World::faulty_token();
+    world.faults().set(&["without 0x2109"]);
+    heard.hear(&world, "init --device $HSM --name payroll --pin-file pin --passphrase-file pass new.backup");
     heard.hear(&world, "status");
 }
 

@@ -128,9 +128,15 @@ impl<'a, 's> Search<'a, 's> {
         for kept in self.kept(kind) {
             // One that did not heed a template, does not now.
             for locks_afterwards in [ways.locks_afterwards, true] {
+                let was_so = ways.locks_afterwards == locks_afterwards;
                 let ways = Ways { kept, locks_afterwards, ..*ways };
                 let bench = Bench { session: self.test.session, ways, keys: Some(keys), ring };
-                let shown = self.attempt(|test| test.keeps(&bench, keys, inside, &mut |_| {}))?;
+                let shown = self.attempt(|test| {
+                    if !was_so {
+                        test.comes_in(&ways, &mut |_| {})?;
+                    }
+                    test.keeps(&bench, keys, inside, &mut |_| {})
+                })?;
                 if let Some(locks_use) = shown {
                     return Ok(Some(Discovered { ways, keys: Some(keys), locks_use }));
                 }

@@ -53,6 +53,7 @@ pub fn of_ring(session: &Session, ring: Hex<16>) -> Result<Vec<ObjectHandle>, De
     session.find(&[Attribute::Class(ObjectClass::SECRET_KEY), label(ring)]).map_err(error::plain)
 }
 
-fn label(ring: Hex<16>) -> Attribute {
+/// What the ring's objects are known by.
+pub fn label(ring: Hex<16>) -> Attribute {
     Attribute::Label(format!("strongroom secret of {ring}").into_bytes())
 }

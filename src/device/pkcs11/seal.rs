@@ -161,7 +161,9 @@ pub fn take_in<'s>(
     kek: &Kek,
     form: Form,
 ) -> Result<Temporary<'s>, DeviceError> {
-    transport::bring_in(bench.session, &bench.ways, wrapped, kek, form, &[])
+    // What is written to the token, be it for a moment, can be told by whoever comes after a crash.
+    let label = bench.ways.only_token_objects.then(|| objects::label(bench.ring));
+    transport::bring_in(bench.session, &bench.ways, wrapped, kek, form, label.as_slice())
 }
 
 /// Where a token heeds no template, what was unwrapped gets now what it should have had from the beginning.

@@ -143,6 +143,11 @@ impl<'s> Test<'s> {
             }
         }
         tell("neither opens a blob that was changed, or the other's".to_owned());
+        if bench.ways.let_out() {
+            let made = seal::generate(bench);
+            made.map_err(|error| self.unfit_as(by.name(), "it does not make a secret and wrap it", error))?;
+            tell("it makes a secret, and wraps it (CKM_GENERIC_SECRET_KEY_GEN)".to_owned());
+        }
         self.locks(bench, by, keys, &use_part)
     }
 
