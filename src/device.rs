@@ -59,9 +59,10 @@ pub trait Device {
     /// where they are missing, and self-tests the mechanisms. Idempotent.
     fn provision(&mut self, intent: &Intent) -> Result<Root, DeviceError>;
 
-    /// Whether what is sealed so from now on would open at once, as far as that can be told: a device that has no such guard
-    /// says no, and so does a TPM where the state that it is in was not signed. Asks for no PIN, changes nothing.
-    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError>;
+    /// Whether what is bound so opens in the state that the machine is in, as far as that can be told: a device that has no such
+    /// guard says no, and so does a TPM whose PCRs hold something else, or what was not signed. Asks for no PIN, changes
+    /// nothing.
+    fn foresee(&mut self, bound: Bound<'_>) -> Result<(), DeviceError>;
 
     /// Makes a new master secret inside the device. `qualifier` goes into the birth evidence (TPM 2.0: `outsideInfo`).
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError>;

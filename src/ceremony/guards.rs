@@ -1,7 +1,7 @@
 //! What shall guard new seals: as an admin asks for it, and as a device is told.
 
 use super::{Error, Opened, Place, Plan};
-use crate::device::{BoundTo, Description, DeviceUri, Kind, Pinless, Protection, Root, SignedPcrs, usual_cause};
+use crate::device::{Bound, BoundTo, Description, DeviceUri, Kind, Pinless, Protection, Root, SignedPcrs, usual_cause};
 use crate::secret::Pin;
 
 /// What an admin asks for.
@@ -60,10 +60,10 @@ pub(super) fn foresee(
     }
     match bound {
         BoundTo::State(_) => Ok(()),
-        BoundTo::Signed(_) => {
+        BoundTo::Signed(signed) => {
             let pins = Pinless(place.signatures.clone());
             let mut opened = Opened::open(id, uri, root, &pins)?;
-            let foreseen = opened.device.foresee(Protection { pin: None, bound: Some(bound) });
+            let foreseen = opened.device.foresee(Bound::Signed(signed));
             foreseen.map_err(|source| Error::WouldNotOpen { device: id.to_owned(), source })
         }
     }

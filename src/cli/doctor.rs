@@ -6,8 +6,8 @@ use super::PinArgs;
 
 /// Look at all that is between you and a working device, and say what is wrong and what to do
 ///
-/// In order: a TPM's device node, resource manager, commands, storage root key and lockout; a token's module, version, flags,
-/// PIN state and mechanisms. Changes nothing, asks nothing, and burns no try. With a PIN from a flag, a token of the ring is
+/// In order: a TPM's device node, resource manager, commands, storage root key and lockout, and whether PCRs hold what its seals
+/// ask for; a token's module, version, flags, PIN state and mechanisms. Changes nothing, asks nothing, and burns no try. With a PIN from a flag, a token of the ring is
 /// put to its self-test as well. Exit code 8 where there is trouble.
 #[derive(Args)]
 #[command(after_long_help = "\

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony::{Error, Place};
 use strongroom::device::checkup::{Check, News, Verdict, checkup, in_child, nowhere, self_test};
-use strongroom::device::{Candidate, DeviceUri, Kind, PinSources, Root};
+use strongroom::device::{Bound, Candidate, DeviceUri, Kind, PinSources, Pinless, Root, open};
 use strongroom::ring::{DeviceRecord, Ring};
 use strongroom::store::{Store, StoreError};
 use strongroom::text::escaped;
@@ -68,7 +68,7 @@ pub fn run(args: Doctor, place: &Place, terminal: &Terminal) -> Result<(), Stop>
     told.rest()?;
     let mut devices = Vec::new();
     for patient in &patients {
-        devices.push(patient.look(&pins, &mut told)?);
+        devices.push(patient.look((ring.as_ref(), place), &pins, &mut told)?);
     }
     let all = || checks.iter().chain(devices.iter().flat_map(|device| &device.checks));
     let troubles = all().filter(|check| check.is_trouble()).count();
@@ -147,7 +147,12 @@ fn of_report(verdict: Verdict, id: &str, report: Report) -> Check {
 }
 
 impl Patient {
-    fn look(&self, pins: &Keyring<'_>, told: &mut Told<'_>) -> Result<OfDevice, Stop> {
+    fn look(
+        &self,
+        (ring, place): (Option<&Ring>, &Place),
+        pins: &Keyring<'_>,
+        told: &mut Told<'_>,
+    ) -> Result<OfDevice, Stop> {
         let ring_device = self.record.as_ref().map(|record| record.id.clone());
         let uri = self.uri.to_string();
         told.line(&match &ring_device {
@@ -165,7 +170,8 @@ impl Patient {
         let probe = device::this_program("check-device");
         in_child(&probe, &self.uri, self.pinned(), &mut tell);
         said?;
-        for check in self.self_test(pins, &checks) {
+        let of_the_ring = ring.map(|ring| self.pcrs(ring, place, &checks)).unwrap_or_default();
+        for check in of_the_ring.into_iter().chain(self.self_test(pins, &checks)) {
             told.check(&check)?;
             checks.push(check);
         }
@@ -175,6 +181,38 @@ impl Patient {
 
     fn pinned(&self) -> Option<&Root> {
         self.record.as_ref().and_then(|record| record.root())
+    }
+
+    /// Whether the PCRs let open what the ring has sealed on a TPM: no PIN is needed to see that. Nothing where nothing is bound.
+    fn pcrs(&self, ring: &Ring, place: &Place, before: &[Check]) -> Vec<Check> {
+        let check = |verdict, text: String, remedy| Check::new("pcrs", verdict, text, remedy);
+        let Some(record) = &self.record else { return Vec::new() };
+        let mut bounds: Vec<Bound<'_>> = Vec::new();
+        for generation in ring.usable() {
+            let seal = generation.seal_on(&record.id);
+            let bound = seal.and_then(|seal| seal.use_part.0.guard.bound());
+            bounds.extend(bound.filter(|bound| !bounds.contains(bound)));
+        }
+        let mut found = Vec::new();
+        // One that is locked still has its PCRs.
+        let is_ill = before.iter().any(|check| check.is_trouble() && check.id != "lockout");
+        if is_ill && !bounds.is_empty() {
+            found.push(check(Verdict::Skipped, "what comes before it is in trouble".to_owned(), None));
+            bounds.clear();
+        }
+        let pins = Pinless(place.signatures.clone());
+        for bound in bounds {
+            let foreseen = open(&self.uri, self.pinned(), &pins).and_then(|mut device| device.foresee(bound));
+            found.push(match foreseen.map_err(|source| Error::Device { device: record.id.clone(), source }) {
+                Ok(()) => check(Verdict::Ok, format!("they hold what the seals ask for: {}", bound.to()), None),
+                Err(error) => of_report(Verdict::Trouble, "pcrs", Report::of_stop(error.into())),
+            });
+        }
+        if let Some(before) = &record.unbound {
+            let text = format!("it was bound to {before}, and is not now");
+            found.push(check(Verdict::Note, text, Some("`strongroom bind` binds it again")));
+        }
+        found
     }
 
     /// A token's self-test, where a flag gave its PIN: what `pin-source` or a credential has might be a wrong one.

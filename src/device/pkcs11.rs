@@ -75,7 +75,7 @@ pub use ways::Ways;
 use super::lock::DeviceLock;
 use super::thread::SentPins;
 use super::{
-    Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Protection, Root, Seal, UsePart,
+    Bound, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, Protection, Root, Seal, UsePart,
 };
 use crate::bytes::{Base64, Hex};
 use crate::secret::{Kek, Mac, Pin};
@@ -397,8 +397,8 @@ impl Device for Token {
 
     /// `qualifier` is not used: a token has nowhere to bind it. Its birth evidence is attributes alone, and a secret's
     /// generation is told by its id.
-    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
-        nothing_of_its_own(protection)
+    fn foresee(&mut self, bound: Bound<'_>) -> Result<(), DeviceError> {
+        nothing_of_its_own(Protection { pin: None, bound: Some(&bound.to()) })
     }
 
     fn generate(&mut self, protection: Protection<'_>, _qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::pkcs11::guest;
 use super::{
-    BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource,
+    Bound, BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource,
     Protection, Root, Seal, Signatures,
 };
 use crate::secret::{Kek, Mac, Pin};
@@ -222,9 +222,17 @@ impl Device for OnThread<'_> {
         ask!(self, Root, |device: &mut dyn Device| device.provision(&intent))
     }
 
-    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
-        let protection = Owned::of(protection);
-        ask!(self, Foreseen, |device: &mut dyn Device| device.foresee(protection.borrowed()))
+    fn foresee(&mut self, bound: Bound<'_>) -> Result<(), DeviceError> {
+        match bound {
+            Bound::State(state) => {
+                let state = state.clone();
+                ask!(self, Foreseen, |device: &mut dyn Device| device.foresee(Bound::State(&state)))
+            }
+            Bound::Signed(signed) => {
+                let signed = signed.clone();
+                ask!(self, Foreseen, |device: &mut dyn Device| device.foresee(Bound::Signed(&signed)))
+            }
+        }
     }
 
     fn generate(&mut self, protection: Protection<'_>, qualifier: &[u8; 32]) -> Result<Seal, DeviceError> {
@@ -379,7 +387,7 @@ mod tests {
         fn provision(&mut self, _: &Intent) -> Result<Root, DeviceError> {
             panic!("a device that panics")
         }
-        fn foresee(&mut self, _: Protection<'_>) -> Result<(), DeviceError> {
+        fn foresee(&mut self, _: Bound<'_>) -> Result<(), DeviceError> {
             unreachable!()
         }
         fn generate(&mut self, _: Protection<'_>, _: &[u8; 32]) -> Result<Seal, DeviceError> {

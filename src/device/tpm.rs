@@ -361,11 +361,17 @@ impl Device for Tpm {
         Ok(self.root.insert(root).clone())
     }
 
-    fn foresee(&mut self, protection: Protection<'_>) -> Result<(), DeviceError> {
-        let Some(BoundTo::Signed(signed)) = protection.bound else { return Ok(()) };
+    fn foresee(&mut self, bound: Bound<'_>) -> Result<(), DeviceError> {
         self.attempt(|tpm| {
             let signatures = tpm.pins.signatures();
             let context = &mut tpm.chip()?.context;
+            let signed = match bound {
+                Bound::Signed(signed) => signed,
+                Bound::State(state) => {
+                    let changes = state.changes(&pcrs::glance(context, &state.pcrs)?);
+                    return if changes.is_empty() { Ok(()) } else { Err(Fault::PcrsChanged(changes).into()) };
+                }
+            };
             let lacks = describe::lacked_commands(context, &describe::FOR_SIGNED)?;
             if !lacks.is_empty() {
                 return Err(Fault::Missing(format!("the TPM lacks {}", lacks.join(", "))).into());

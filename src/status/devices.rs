@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Depth, Statement};
 use crate::ceremony::{Error, Opened};
 use crate::derive::Source;
-use crate::device::{Description, Fault, Pcrs, Pinless, Root, Signatures, Tries};
+use crate::device::{Bound, Description, Fault, Pcrs, Pinless, Root, Signatures, Tries};
 use crate::refusals::Refusals;
 use crate::ring::{DeviceRecord, Ring};
 
@@ -189,9 +189,12 @@ fn of_tries(tries: &Tries) -> String {
     }
 }
 
-/// Opens what opens without a PIN, and recomputes its id. A device that stops answering is not asked again.
+/// Opens what opens without a PIN, and recomputes its id; of what takes one, looks at the PCRs that it is bound to. A device that
+/// stops answering is not asked again.
 fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<SealStatus> {
     let mut seals = Vec::new();
+    // One answer for all that is bound alike.
+    let mut met: Vec<Bound<'_>> = Vec::new();
     for generation in &ring.generations {
         let of = |state, because| SealStatus { generation: generation.number, state, because };
         let Some(seal) = generation.seal_on(device) else {
@@ -199,15 +202,25 @@ fn seals(ring: &Ring, device: &str, mut opened: Option<&mut Opened<'_>>) -> Vec<
             continue;
         };
         let guard = &seal.use_part.0.guard;
-        let (false, Some(open)) = (guard.asks_for_pin(), opened.as_mut()) else {
+        let Some(open) = opened.as_mut() else {
             seals.push(of(SealState::NotChecked, None));
             continue;
         };
-        let found =
-            Source::sealed(open.device.as_mut(), &seal.use_part, generation.id).and_then(|mut source| source.id());
+        let device = open.device.as_mut();
+        let found = match (guard.asks_for_pin(), guard.bound()) {
+            (false, _) => {
+                Source::sealed(device, &seal.use_part, generation.id).and_then(|mut source| source.id()).map(Some)
+            }
+            (true, Some(bound)) if !met.contains(&bound) => device.foresee(bound).map(|()| {
+                met.push(bound);
+                None
+            }),
+            (true, _) => Ok(None),
+        };
         match found {
-            Ok(found) if found == generation.id => seals.push(of(SealState::Good, None)),
-            Ok(found) => seals.push(of(SealState::Failed, Some(format!("its seal gives generation {found}")))),
+            Ok(None) => seals.push(of(SealState::NotChecked, None)),
+            Ok(Some(found)) if found == generation.id => seals.push(of(SealState::Good, None)),
+            Ok(Some(found)) => seals.push(of(SealState::Failed, Some(format!("its seal gives generation {found}")))),
             Err(error) => {
                 let gone = matches!(error.fault, Fault::Unreachable(_) | Fault::TimedOut { .. } | Fault::Busy(_));
                 let state = match (gone, &error.fault) {

@@ -111,6 +111,23 @@ fn a_pin_stays_and_out_of_a_backup_it_is_chosen_anew() {
     assert_eq!(world.run("derive --generation 1 --pin-file pin backups").code, Some(4), "the old one is no more");
 }
 
+/// Before anybody types a PIN.
+#[test]
+fn that_pcrs_have_changed_is_seen_without_the_pin() {
+    let world = World::with_pin();
+    world.done("bind --yes --pcrs 7 --pin-file pin");
+    let seals = || world.done("status --json").json()[0]["devices"][0]["seals"].clone();
+    assert_eq!((seals()[0]["state"].as_str(), warnings(&world)), (Some("not-checked"), vec![]));
+    world.done("generate --yes --pin-file pin --passphrase-file pass two.backup");
+    update(&world);
+    assert_eq!(warnings(&world), ["pcrs-changed"]);
+    assert!(seals().as_array().unwrap().iter().all(|seal| seal["state"] == "pcrs-changed"), "{}", seals());
+    let doctor = world.unchanged(|| world.run("doctor"));
+    assert_eq!(doctor.code, Some(8), "{doctor}");
+    assert!(doctor.stdout.contains("TROUBLE  pcrs: tpm1: the machine was started otherwise"), "{doctor}");
+    assert!(doctor.stdout.contains("ok       lockout: 3 of 3 tries"), "{doctor}");
+}
+
 #[test]
 fn another_device_serves_and_mends() {
     let world = World::on_both();

@@ -86,6 +86,25 @@ fn a_tpm_with_few_tries_and_a_locked_one() {
 }
 
 #[test]
+fn pcrs_that_seals_are_bound_to() {
+    let world = World::new();
+    world.done("bind --yes --pcrs 7");
+    let holds = examined(&world, "doctor", 0);
+    let tpm = world.tpm.as_ref().unwrap();
+    tpm.tool_ok(&["tpm2_pcrextend", &format!("7:sha256={}", "ab".repeat(32))]);
+    let changed = examined(&world, "doctor", 8);
+    assert_eq!(checks(&examined(&world, "doctor --json $TPM", 8), "pcrs")[0]["verdict"], "trouble");
+    world.done("bind --yes --from payroll.backup --passphrase-file pass");
+    world.done("unbind --yes");
+    snapshot::check("doctor-pcrs", &[holds, changed, examined(&world, "doctor", 0)]);
+    // Of a TPM that is not the one, its PCRs say nothing.
+    world.done("bind --yes --pcrs 7");
+    world.tpm.as_ref().unwrap().clear();
+    let cleared = examined(&world, "doctor --json", 8);
+    assert_eq!(checks(&cleared, "pcrs")[0]["verdict"], "skipped", "{cleared}");
+}
+
+#[test]
 fn the_owner_has_a_password() {
     let world = World::fresh();
     world.tpm.as_ref().unwrap().tool_ok(&["tpm2_changeauth", "-c", "owner", "secret"]);

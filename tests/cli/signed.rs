@@ -128,6 +128,19 @@ fn each_way_to_have_no_signature_has_words_of_its_own() {
     it.key(1);
 }
 
+/// The doctor sees it too, and nothing is sealed or written for that.
+#[test]
+fn the_doctor_looks_for_the_signature() {
+    let it = Signed::by(World::with_pin(), Signer::rsa());
+    it.done("bind --yes --pcr-public-key key.pem --pin-file pin");
+    let signed = it.world.unchanged(|| it.done("doctor"));
+    it.update();
+    let shots = [signed, it.refused("doctor"), it.world.unchanged(|| it.world.run("doctor"))];
+    assert_eq!(shots.each_ref().map(|shot| shot.code), [Some(0), Some(8), Some(8)]);
+    assert_eq!(it.warnings(), ["not-signed"], "status says it too, and asks for no PIN");
+    it.compare("doctor-signed", &shots);
+}
+
 #[test]
 fn what_would_not_open_is_not_made_and_nobody_is_asked() {
     let it = Signed::by(World::fresh(), Signer::ecdsa("P-256"));

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use strongroom::device::{
-    BoundTo, DeviceError, Fault, Guard, NoPin, PinRequest, PinSource, PolicyKey, Protection, Root, Seal, Signatures,
-    Unsigned,
+    Bound, BoundTo, DeviceError, Fault, Guard, NoPin, PinRequest, PinSource, PolicyKey, Protection, Root, Seal,
+    Signatures, Unsigned,
 };
 use strongroom::secret::{Kek, Pin};
 use tempfile::TempDir;
@@ -77,13 +77,20 @@ fn by(signer: &Signer, pcrs: &str) -> BoundTo {
     BoundTo::asked(Some(pcrs.parse().expect("PCRs")), Some(key)).expect("it is something")
 }
 
+fn asked(bound: &BoundTo) -> Bound<'_> {
+    match bound {
+        BoundTo::Signed(signed) => Bound::Signed(signed),
+        BoundTo::State(_) => panic!("nobody signs it"),
+    }
+}
+
 /// A seal that is bound to what `signer` signs of `pcrs`; the present state is signed.
 fn sealed(swtpm: &Swtpm, signer: &Signer, pcrs: &str, given: &Given) -> (Root, Seal) {
     given.write(&signer::file(pcrs.split_once(':').unwrap().0, &[signer.sign(swtpm, pcrs)]));
     let (mut device, root) = fresh(swtpm, given);
     let (guard, bound) = (given.pin.map(pin), by(signer, pcrs));
     let protection = Protection { pin: guard.as_ref(), bound: Some(&bound) };
-    device.foresee(protection).expect("it would open");
+    device.foresee(asked(&bound)).expect("it would open");
     let seal = device.generate(protection, &[7; 32]).expect("it makes a secret");
     drop(device);
     assert_eq!(swtpm.loaded(), Vec::<String>::new());
@@ -240,7 +247,7 @@ fn what_would_not_open_is_foreseen_and_a_key_that_the_tpm_does_not_take() {
     let (mut device, _) = fresh(&swtpm, &given);
     let mut foresee = |signer: &Signer| {
         let bound = by(signer, "sha256:11");
-        let seen = device.foresee(Protection { pin: None, bound: Some(&bound) });
+        let seen = device.foresee(asked(&bound));
         assert_eq!(seen.is_ok(), given.file().exists() && fs::read_to_string(given.file()).unwrap().contains("right"));
         seen.err().map(|error| match error.fault {
             Fault::Unsigned(why) => *why,
