@@ -55,8 +55,8 @@ pub fn checkup(uri: &Pkcs11Uri, pinned: Option<&Root>, findings: &mut Findings<'
     Ok(())
 }
 
-const LOOK: &str = "see that it is plugged in, and that the URI says its label; where there should be others, see the module's \
-     configuration (SoftHSM's is what SOFTHSM2_CONF names)";
+const LOOK: &str = "see that it is plugged in, and that the URI says its label (a blank one gets one by `strongroom device init \
+     --label NAME`); where there should be others, see the module's configuration (SoftHSM's is what SOFTHSM2_CONF names)";
 const WHICH: &str = "say which one is meant: add `;serial=SERIAL` or `;slot-id=SLOT` before the `?` of the URI";
 const ELSEWHERE: &str = "make the system on another device, and add this one: `strongroom device add`";
 const CONFIGURE: &str = "see the module's own configuration and log; SoftHSM's is what SOFTHSM2_CONF names";
