@@ -105,11 +105,14 @@ pub fn read_line(tty: &File) -> io::Result<Option<SecretBytes>> {
     Ok(Some(line))
 }
 
-/// Ends the program on SIGINT, SIGTERM and SIGHUP, with the terminal as it was. What was begun is safe: every commit is
+/// Ends the program on SIGINT, SIGTERM and SIGHUP, but for those that whoever started it has it ignore (nohup, a shell that
+/// starts it in the background), with the terminal as it was. What was begun is safe: every commit is
 /// one rename, and the next run says what it finds.
 pub fn watch_signals(json: bool) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let ignored = ignored();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if signals.forever().next().is_some() {
             restore();
@@ -118,4 +121,11 @@ pub fn watch_signals(json: bool) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The signals that are ignored, a bit for each (proc(5): SigIgn).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

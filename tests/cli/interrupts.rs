@@ -6,7 +6,7 @@ use crate::common::pty::{Finished, Piped, Pty};
 use crate::common::softhsm::USER_PIN;
 use crate::prompts::{NEW_PASSPHRASE, SOON, answer_hidden};
 use crate::snapshot;
-use crate::world::{PASSPHRASE, World};
+use crate::world::{PASSPHRASE, STRONGROOM, World};
 
 /// Leads `line` to the prompt, ends it there, and looks at what is left.
 fn ended(world: &World, line: &str, prompt: &str, lead: impl FnOnce(&mut Pty), end: impl FnOnce(&mut Pty)) -> Finished {
@@ -34,6 +34,30 @@ fn at_a_passphrase() {
     let end = ended(&world, "verify payroll.backup", "Passphrase: ", |_| (), Pty::interrupt);
     snapshot::check_text("interrupted", &world.plain(&String::from_utf8_lossy(&end.stderr)));
     ended(&world, "verify payroll.backup", "Passphrase: ", |_| (), terminate);
+}
+
+/// What nohup(1) does.
+#[test]
+fn what_it_was_started_to_ignore_is_ignored() {
+    let world = World::new();
+    let line = "verify payroll.backup";
+    let nohup = ["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\"", STRONGROOM];
+    let mut pty = Pty::spawn(world.wrapped(&nohup, line));
+    pty.expect("Passphrase: ", SOON);
+    let id = Pid::from_raw(pty.id().try_into().unwrap()).unwrap();
+    kill_process(id, Signal::HUP).unwrap();
+    pty.send_hidden(PASSPHRASE);
+    let finished = pty.finish();
+    assert!(finished.status.success(), "{}", finished.transcript);
+    ended(
+        &world,
+        line,
+        "Passphrase: ",
+        |_| (),
+        |pty| {
+            kill_process(Pid::from_raw(pty.id().try_into().unwrap()).unwrap(), Signal::HUP).unwrap();
+        },
+    );
 }
 
 #[test]

@@ -539,7 +539,10 @@ fn a_blank_token_is_told_as_one() {
     in_own_process(this_test!(), SoftHsm::uninitialised, |hsm| {
         let pins = right();
         let mut device = open(&hsm.uri(), None, &pins);
-        assert_eq!(device.describe().unwrap().lacks, ["an initialisation (the token is blank)"]);
+        assert_eq!(
+            device.describe().unwrap().lacks,
+            ["an initialisation (the token is blank: `strongroom device init`)"]
+        );
         let refused = fault(device.provision(&Intent::random()));
         assert!(matches!(&refused, Fault::Missing(what) if what.contains("blank")), "{refused}");
         assert_eq!(pins.asked.get(), 0);
@@ -746,7 +749,10 @@ fn tokens_of_a_module_are_found() {
             assert_eq!((described.label.as_deref(), &described.lacks[..]), (Some("payroll"), &[][..]));
             assert!(token.uri.starts_with("pkcs11:token=payroll;serial="), "{}", token.uri);
             assert_eq!(describe(&token.uri, None), *described);
-            assert_eq!(blank.description.as_ref().unwrap().lacks, ["an initialisation (the token is blank)"]);
+            assert_eq!(
+                blank.description.as_ref().unwrap().lacks,
+                ["an initialisation (the token is blank: `strongroom device init`)"]
+            );
             assert!(matches!(device::probe_module("nowhere")[..], [device::Candidate { description: Err(_), .. }]));
         },
     );

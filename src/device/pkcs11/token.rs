@@ -166,9 +166,9 @@ impl Found {
     pub fn lacks(&self, module: &Module, new: bool) -> Result<Vec<String>, DeviceError> {
         let mut lacks = Vec::new();
         if !self.initialised() {
-            lacks.push("an initialisation (the token is blank)".to_owned());
+            lacks.push("an initialisation (the token is blank: `strongroom device init`)".to_owned());
         } else if self.wants_login() && !self.has_user_pin() {
-            lacks.push("a user PIN".to_owned());
+            lacks.push("a user PIN (`strongroom device init`)".to_owned());
         }
         if new && self.is_write_protected() {
             lacks.push("room to write (CKF_WRITE_PROTECTED)".to_owned());
