@@ -9,6 +9,7 @@ mod kryoptic;
 mod matrix;
 mod nss;
 mod opencryptoki;
+mod pairs;
 mod pcrs;
 mod pins;
 mod pkcs11;

@@ -27,6 +27,9 @@ const AES_256_BYTES: u64 = 32;
 pub const RSA_BITS: u64 = 3072;
 /// 65537.
 pub const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
+/// Without it a private key may sign whatever it is given, bare, which is to decrypt it. By the standard's default, as by many
+/// tokens', it may (PKCS#11 3.1, section 4.9).
+const NO_RECOVERY: Attribute = Attribute::SignRecover(false);
 
 /// One of the ring's two wrapping keys on a token, with what was read back of it when it was pinned. On a token that keeps
 /// secrets as its own objects there is no such key: then the id is that of the ring, and nothing was read back.
@@ -147,7 +150,8 @@ fn the_one(
     }
 }
 
-/// The public half of a pair. Anybody may have put one there that only looks like it, and would read what is encrypted to it.
+/// The public half of a pair. No PIN guards it: anybody may have put one there that only looks like it, and would read what is
+/// encrypted to it, or one whose exponent hides nothing.
 fn public_half(
     session: &Session,
     token: &Found,
@@ -161,10 +165,22 @@ fn public_half(
     };
     let found = the_one(session, token, role, ObjectClass::PUBLIC_KEY, id)?;
     let public = found.ok_or_else(|| untrusted("lost its public half"))?;
-    let [of_public, of_private] =
-        [public, private].map(|key| session.attributes(key, &[AttributeType::Modulus]).map_err(error::plain));
-    let (of_public, of_private) = (of_public?, of_private?);
-    match !of_public.is_empty() && of_public == of_private {
+    let told = |key, kinds: &[AttributeType]| session.attributes(key, kinds).map_err(error::plain);
+    let of_private = told(private, &[AttributeType::Modulus])?;
+    let of_public = told(public, &[AttributeType::Modulus, AttributeType::PublicExponent])?;
+    let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
+    let (mut is_usual, mut is_same) = (false, false);
+    for attribute in &of_public {
+        match attribute {
+            Attribute::PublicExponent(exponent) => is_usual = number(exponent) == RSA_EXPONENT,
+            Attribute::Modulus(modulus) if number(modulus).len() == RSA_BITS as usize / 8 => {
+                is_same = of_private.contains(attribute);
+            }
+            // Nothing else was asked for.
+            _ => {}
+        }
+    }
+    match is_same && is_usual {
         true => Ok(public),
         false => Err(untrusted("the public half of another")),
     }
@@ -262,6 +278,9 @@ impl Maker<'_> {
         if is_new {
             *is_making = Some(role);
             let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
+            for half in halves_left(&writing, role, kind, id)? {
+                writing.calls().destroy_object(half).map_err(error::plain)?;
+            }
             make(&writing, role, kind, id)?;
             *is_making = None;
         }
@@ -282,7 +301,7 @@ impl Maker<'_> {
 }
 
 impl Handles {
-    /// One object, or two.
+    /// One object, or two: the private half first, since what is left without it is of no use (see [`halves_left`]).
     fn objects(&self) -> impl Iterator<Item = ObjectHandle> + use<> {
         let other = (self.wraps != self.unwraps).then_some(self.wraps);
         [self.unwraps].into_iter().chain(other)
@@ -293,9 +312,22 @@ impl Handles {
 pub fn objects(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Result<Vec<ObjectHandle>, DeviceError> {
     let mut objects = Vec::new();
     for kind in [Kind::Aes, Kind::Rsa] {
-        objects.extend(find(session, token, role, kind, id, Local::Known)?.iter().flat_map(Handles::objects));
+        match find(session, token, role, kind, id, Local::Known)? {
+            Some(key) => objects.extend(key.objects()),
+            None => objects.extend(halves_left(session, role, kind, id)?),
+        }
     }
     Ok(objects)
+}
+
+/// Public halves that a run which was cut off has left, when a pair was made or destroyed: some tokens write one half after the
+/// other. Asked for where there is no private one.
+fn halves_left(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<Vec<ObjectHandle>, DeviceError> {
+    let ours = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(id.0.to_vec()), label(role, id)];
+    match kind {
+        Kind::Aes => Ok(Vec::new()),
+        Kind::Rsa => session.find(&ours).map_err(error::plain),
+    }
 }
 
 /// What it means that a key could not be made or destroyed (`what` says which), after all that may help was tried. A token
@@ -339,7 +371,7 @@ fn template(role: Role, id: Hex<16>) -> Vec<Attribute> {
 fn private_template(role: Role, id: Hex<16>) -> Vec<Attribute> {
     let mut template =
         vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), label(role, id)];
-    template.push(Attribute::Id(id.0.to_vec()));
+    template.extend([Attribute::Id(id.0.to_vec()), NO_RECOVERY]);
     template.extend(rules());
     template
 }
@@ -392,7 +424,7 @@ fn check(
             Attribute::Encrypt(false),
             Attribute::Verify(false),
         ],
-        Kind::Rsa => vec![Attribute::KeyType(KeyType::RSA)],
+        Kind::Rsa => vec![Attribute::KeyType(KeyType::RSA), NO_RECOVERY],
     };
     required.extend(rules());
     // The token's own word for where the key comes from (PKCS#11 3.1, sections 4.8.2 and 4.10.2).
