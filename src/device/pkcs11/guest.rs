@@ -25,14 +25,16 @@ static UNDER_WAY: Mutex<(usize, Vec<Handler>)> = Mutex::new((0, Vec::new()));
 
 /// Does `call`, which runs a module's code, and puts back what that has changed of the process.
 pub fn undisturbed<T>(call: impl FnOnce() -> T) -> T {
-    let before = Process::now();
-    {
+    let before = {
         let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time: what another sets for a moment, to see it, is not what was there before.
+        let before = Process::now();
         if under_way.0 == 0 {
             under_way.1 = ENDING.iter().filter_map(|signal| Handler::of(*signal)).collect();
         }
         under_way.0 += 1;
-    }
+        before
+    };
     let done = call();
     {
         let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
