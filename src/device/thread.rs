@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::pkcs11::guest;
+use super::tpm::{Ticket, Tickets};
 use super::{
     Bound, BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource,
     Protection, Root, Seal, Signatures,
@@ -33,6 +34,9 @@ pub trait Caller: PinSource {
     /// The deadline stands still from [`PinSource::call_to_the_pad`] until now, while a person typed a PIN on the device's own
     /// keys.
     fn has_typed(&self);
+
+    /// Keeps what the device has said for later runs. Files are written on the caller's side.
+    fn keep(&self, ticket: Ticket);
 }
 
 /// The same: it may be sent there.
@@ -44,8 +48,14 @@ type Job = Box<dyn FnOnce(&mut dyn Device) -> Answer + Send>;
 /// what came of a piece of work.
 enum News<T> {
     PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
-    PadWaits { device: String, what: String, reply: Sender<Result<(), DeviceError>> },
+    PadWaits {
+        device: String,
+        what: String,
+        reply: Sender<Result<(), DeviceError>>,
+    },
     Typed,
+    /// What is to be kept of what the device has said.
+    Ticket(Ticket),
     Done(T),
 }
 
@@ -153,6 +163,12 @@ fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -
                 drop(reply.send(called));
             }
             Ok(News::Typed) => is_typing = false,
+            Ok(News::Ticket(ticket)) => {
+                if let Some(directory) = pins.signatures().tickets {
+                    // A cache: on a disk that is full or read-only, the next run asks the device again.
+                    let _ = Tickets::keep(&directory, ticket);
+                }
+            }
             Ok(News::Done(done)) => return Ok(done),
             Err(RecvTimeoutError::Timeout) if is_typing || !left.is_zero() => {}
             Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
@@ -346,6 +362,10 @@ impl<T> Caller for Asker<T> {
     fn has_typed(&self) {
         // A caller that is gone has no deadline.
         drop(self.news.send(News::Typed));
+    }
+
+    fn keep(&self, ticket: Ticket) {
+        drop(self.news.send(News::Ticket(ticket)));
     }
 }
 

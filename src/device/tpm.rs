@@ -50,6 +50,7 @@ pub use self::checkup::{STEPS, SWITCH_ON, checkup};
 use self::chip::Chip;
 use self::error::Cure;
 use self::object::Object;
+pub use self::tickets::{Ticket, Tickets};
 use super::lock::DeviceLock;
 use super::patience::{FOR_A_CALL, Patience};
 use super::thread::SentPins;
@@ -240,6 +241,13 @@ impl Tpm {
         }
     }
 
+    /// Hands over what the TPM has said of signatures: files are the caller's.
+    fn keep_tickets(&mut self) {
+        for ticket in self.chip.iter_mut().flat_map(|chip| chip.approvals.take_new()) {
+            self.pins.keep(ticket);
+        }
+    }
+
     fn hmac_unexplained(&mut self, part: &Part, message: &[u8]) -> Result<Mac, DeviceError> {
         if !self.chip()?.is_warm(part) {
             let (chip, _) = self.rooted()?;
@@ -249,6 +257,7 @@ impl Tpm {
             chip.warm_up(root, part, &auth)?;
         }
         let mac = self.chip()?.hmac(message)?;
+        self.keep_tickets();
         self.pin_is_proved |= part.guard.has_own_pin();
         Ok(mac)
     }
@@ -298,6 +307,7 @@ impl Tpm {
         };
         let public = seal::public(seal::Kind::Use, &use_guard)?;
         let used = seal::create(context, root, session, public, &use_auth, Some(secret), None)?;
+        self.keep_tickets();
         Ok(Seal {
             mechanism: MECHANISM.to_owned(),
             use_part: UsePart(used.object.into_part(use_guard)?),
@@ -322,6 +332,7 @@ impl Tpm {
             (&mut chip.approvals, &chip.fingerprint),
         )
         .map_err(|error| self.explained(error, &part.guard))?;
+        self.keep_tickets();
         self.pin_is_proved |= part.guard.has_own_pin();
         Ok(secret)
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::common::signer::{self, Signer};
 use crate::judge::Before;
 use crate::stage::{Device, Run, Stage, remove};
 
@@ -27,6 +28,7 @@ const CEREMONIES: &[Ceremony] = &[
     Ceremony { name: "device remove", line: "device remove --yes $ID", before: on_both },
     Ceremony { name: "device repair", line: "device repair $ID", before: left_behind },
     Ceremony { name: "bind", line: "bind --yes --pcrs 7", before: on_both },
+    Ceremony { name: "bind, signed", line: "bind --yes", before: on_both_signed },
     Ceremony { name: "recover", line: "recover --yes", before: damaged },
     Ceremony { name: "restore, healing", line: "restore --yes --device $DEVICE files/one.backup", before: damaged },
 ];
@@ -107,6 +109,21 @@ fn another_systems(stage: &mut Stage) {
 fn on_both(stage: &mut Stage) {
     founded(stage);
     stage.done("device add --yes $OTHER");
+}
+
+/// The same, bound to what is signed, as it is to be again. The TPM knows the signature: that its ticket could not be written would
+/// be no failure.
+fn on_both_signed(stage: &mut Stage) {
+    on_both(stage);
+    let signer = Signer::ecdsa("P-256");
+    let signed = signer::file("sha256", &[signer.sign(&stage.tpm, "sha256:11")]);
+    for (name, content) in [("key.pem", fs::read(signer.public()).expect("a key")), ("signed.json", signed.into())] {
+        fs::write(stage.dir().join(name), content).expect("a file of ours");
+    }
+    // For `status` too, which is asked afterwards.
+    let path = stage.dir().join("signed.json").display().to_string();
+    stage.environment.push(("STRONGROOM_PCR_SIGNATURE", path));
+    stage.done("bind --yes --pcr-public-key key.pem");
 }
 
 /// The first device lacks generation 2.

@@ -50,11 +50,13 @@ pub struct Approvals {
     signatures: Signatures,
     /// None: not read yet.
     tickets: Option<Tickets>,
+    /// What the TPM has said since, to be kept.
+    new: Vec<Ticket>,
 }
 
 impl Approvals {
     pub fn new(signatures: Signatures) -> Self {
-        Self { signatures, tickets: None }
+        Self { signatures, tickets: None, new: Vec::new() }
     }
 
     /// Asserts in `session`, a fresh one, that what the PCRs hold is signed. `tpm` is the TPM's fingerprint. Three commands where
@@ -100,11 +102,13 @@ impl Approvals {
     }
 
     fn keep(&mut self, ticket: Ticket) {
-        if let Some(directory) = &self.signatures.tickets {
-            // A cache: on a disk that is full or read-only, the next run asks the TPM again.
-            let _ = Tickets::keep(directory, ticket.clone());
-        }
+        self.new.push(ticket.clone());
         self.tickets.get_or_insert_default().remember(ticket);
+    }
+
+    /// What is to be kept, once.
+    pub fn take_new(&mut self) -> Vec<Ticket> {
+        std::mem::take(&mut self.new)
     }
 }
 
@@ -179,7 +183,7 @@ fn is_taken(done: Result<(), DeviceError>) -> Result<bool, DeviceError> {
     }
 }
 
-fn verified_ticket(digest: &[u8]) -> Result<VerifiedTicket, DeviceError> {
+pub fn verified_ticket(digest: &[u8]) -> Result<VerifiedTicket, DeviceError> {
     let digest = TPM2B_DIGEST::from(Digest::try_from(digest).map_err(told)?);
     VerifiedTicket::try_from(TPMT_TK_VERIFIED { tag: VERIFIED, hierarchy: OWNER, digest }).map_err(told)
 }
@@ -212,7 +216,7 @@ fn load(context: &mut Context, key: &PolicyKey) -> Result<KeyHandle, DeviceError
 }
 
 /// A signature as the TPM takes it. None where it is none of such a key.
-fn given(key: &PolicyKey, signature: &[u8]) -> Option<Signature> {
+pub fn given(key: &PolicyKey, signature: &[u8]) -> Option<Signature> {
     match key.bits() {
         KeyBits::Rsa(modulus) => {
             let bytes = PublicKeyRsa::try_from(signature).ok().filter(|_| signature.len() == modulus.len())?;
