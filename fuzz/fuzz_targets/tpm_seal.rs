@@ -4,11 +4,15 @@
 use libfuzzer_sys::fuzz_target;
 use strongroom::bytes::Hex;
 use strongroom::device::fuzzing::tpm;
-use strongroom::device::{Guard, PcrState, Root};
+use strongroom::device::{Guard, PcrState, PolicyKey, Root, SignedPcrs};
+
+const KEY: &str = include_str!("../seeds/policy_key/p256.pem");
 
 fuzz_target!(|bytes: &[u8]| {
     let bound = PcrState { pcrs: "7".parse().expect("PCRs"), values: vec!["00".repeat(32)] };
-    for guard in [Guard::None {}, Guard::Pin { salt: Hex([7; 32]) }, Guard::Pcrs { bound }] {
+    let key = PolicyKey::from_pem(KEY.as_bytes()).expect("a key");
+    let signed = Guard::Signed { bound: SignedPcrs { pcrs: "11".parse().expect("PCRs"), key } };
+    for guard in [Guard::None {}, Guard::Pin { salt: Hex([7; 32]) }, Guard::Pcrs { bound }, signed] {
         if let Some(part) = tpm::part(bytes, guard) {
             assert_eq!(part.blob.0, bytes, "read and written unchanged");
         }

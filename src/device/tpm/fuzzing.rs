@@ -2,11 +2,13 @@
 
 use tss_esapi::Error;
 use tss_esapi::constants::response_code::Tss2ResponseCode;
+use tss_esapi::structures::Signature;
 use tss_esapi::tss2_esys::TPMS_CREATION_DATA;
 
-use super::{Object, duplicate, error, object, root, seal};
+use super::tickets::Tickets;
+use super::{Object, approval, duplicate, error, object, root, seal};
 use crate::bytes::Base64;
-use crate::device::{DeviceError, Guard, Part, Root};
+use crate::device::{DeviceError, Guard, Part, PolicyKey, Root};
 use crate::secret::MasterSecret;
 
 /// A part of a seal out of a ring that records the right Name for it, and how it would go back there.
@@ -37,6 +39,29 @@ pub fn creation_data(lengths: [u16; 4], fill: u8) -> Option<Vec<u8>> {
     (data.parentQualifiedName.size, data.outsideInfo.size) = (qualified, outside);
     data.outsideInfo.buffer.fill(fill);
     seal::marshal(&data)
+}
+
+/// The Name of a key that signs PCR states.
+pub fn policy_key_name(key: &PolicyKey) -> Option<Vec<u8>> {
+    approval::name(key).ok()
+}
+
+/// How long a signature is as a TPM is told it, in bytes; none where it is none of such a key.
+pub fn policy_signature(key: &PolicyKey, signature: &[u8]) -> Option<usize> {
+    Some(match approval::given(key, signature)? {
+        Signature::RsaSsa(rsa) => rsa.signature().value().len(),
+        Signature::EcDsa(ecc) => ecc.signature_r().value().len() + ecc.signature_s().value().len(),
+        _ => return None,
+    })
+}
+
+/// `tickets.json`, read and printed; whatever the tickets say, a TPM can be told it.
+pub fn tickets(text: &[u8]) -> Option<Vec<u8>> {
+    let tickets = Tickets::parse(text)?;
+    for ticket in tickets.iter() {
+        let _ = approval::verified_ticket(&ticket.digest.0);
+    }
+    Some(tickets.print())
 }
 
 /// Any response code.
