@@ -14,21 +14,25 @@ use std::time::{Duration, Instant};
 
 use common::outside::{PASSPHRASE, Server, base64, openssl_hmac, succeed};
 use common::proxy::Proxy;
+use common::signer::{self, Signer};
 use common::softhsm::{SoftHsm, USER_PIN};
 use common::swtpm::{Swtpm, tpm2_tool};
 use strongroom::backup;
 
 const PIN: &str = "2468-bench";
 const LABEL: &str = "backups/db1";
+const SIGNED: &[&str] = &["--pcr-public-key", "key.pem"];
 const WITH_NEW_PIN: &[&str] = &["--with-pin", "--new-pin-file", "pin"];
 
 /// What can guard a seal on a TPM: the flags of `init`, and the fewest commands that a derive can do with over ESYS and without
 /// a resource manager: ReadPublic, StartAuthSession, what the policy takes, Load, HMAC, and two flushes.
-const GUARDS: [(&str, &[&str], usize); 4] = [
+const GUARDS: [(&str, &[&str], usize); 6] = [
     ("nothing", &[], 6),
     ("a PIN", WITH_NEW_PIN, 6),
     ("PCRs", &["--pcrs", "7"], 7),
     ("PCRs and a PIN", &["--pcrs", "7", "--with-pin", "--new-pin-file", "pin"], 8),
+    ("signed PCRs", SIGNED, 8),
+    ("signed PCRs and a PIN", &["--pcr-public-key", "key.pem", "--with-pin", "--new-pin-file", "pin"], 9),
 ];
 
 /// A line of the table.
@@ -258,12 +262,19 @@ fn on_a_tpm(rows: &mut Vec<Row>) {
 /// The commands of a cold `derive`, next to the fewest, for everything that can guard a seal. One more is allowed: a PIN has the
 /// lockout counter read before it is sent.
 fn by_guard(rows: &mut Vec<Row>) {
+    const NAMED: &[&str] = &["--pcr-signature", "signed.json"];
+    let signer = Signer::rsa();
     for (what, flags, fewest) in GUARDS {
         let swtpm = Swtpm::start();
         let proxy = Proxy::start(&swtpm);
-        let server = founded(proxy.uri(), flags);
+        let server = Server::with_tpm(proxy.uri()).installed();
+        server.write_secret("pin", PIN.as_bytes());
+        server.write_secret("key.pem", &fs::read(signer.public()).expect("a key"));
+        server.write_secret("signed.json", signer::file("sha256", &[signer.sign(&swtpm, "sha256:11")]).as_bytes());
+        server.init("payroll.backup", &[flags, NAMED].concat());
         proxy.forget();
-        derive(&server, if flags.contains(&"--with-pin") { &["--pin-file", "pin"] } else { &[] });
+        let pin: &[&str] = if flags.contains(&"--with-pin") { &["--pin-file", "pin"] } else { &[] };
+        derive(&server, &[pin, NAMED].concat());
         let what = format!("derive, guarded by {what}: TPM commands / fewest");
         rows.push(Row::count(&what, proxy.commands().len(), Some(fewest), fewest + 1));
     }
