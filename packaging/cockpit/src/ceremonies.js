@@ -102,12 +102,13 @@ export const remove = (id) => ({
   fields: () => [],
 });
 
-export const bind = ({ id, bound }) => ({
+export const bind = ({ id, bound, signed_by: signer }) => ({
   title: `Bind ${id} to PCRs`,
   act: "Bind",
   words: ["bind", "--device", id],
   fields: () => [
-    pcrs(bound ?? ""),
+    // Named, they would be bound to what they hold now, and no longer to what the key signs.
+    pcrs(signer ? "" : (bound ?? ""), signer && "Left empty, it stays bound to what its key signs."),
     folded("Its seals don't open any more", [
       text("--from", "Backup file, on the server", {
         note: "The secret comes out of it. Left empty, it comes out of the seals, or out of another device.",

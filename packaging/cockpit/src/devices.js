@@ -29,7 +29,7 @@ export function deviceList(devices, asked, acts) {
         ),
         h("p", { class: "path quiet" }, device.uri),
         h("p", { class: "quiet" }, seals(device, asked)),
-        device.bound && h("p", { class: "quiet" }, `Bound to PCRs ${device.bound}.`),
+        device.bound && h("p", { class: "quiet" }, `Bound to PCRs ${device.bound}${signed(device)}.`),
         device.notes.map((note) => h("p", { class: "quiet" }, told(note))),
       ),
       h(
@@ -46,10 +46,14 @@ export function deviceList(devices, asked, acts) {
   return h("ul", { class: "rows" }, items);
 }
 
+function signed({ signed_by: key }) {
+  return key ? ` as key ${key.slice(0, 16)} signs them` : "";
+}
+
 function deviceState(device, asked) {
   if (!asked) return label("asking ...");
   if (!device.reachable) return label(device.state, "red");
-  if (device.seals.some(({ state }) => state === "pcrs-changed" || state === "failed")) {
+  if (device.seals.some(({ state }) => ["pcrs-changed", "not-signed", "failed"].includes(state))) {
     return label("seals don't open", "red");
   }
   return label(device.state, device.state.startsWith("ready") ? "green" : "orange");
@@ -63,6 +67,7 @@ function seals({ seals: all, reachable }, asked) {
     "not-checked": asked ? unchecked : "holds",
     missing: "lacks",
     "pcrs-changed": "DOES NOT OPEN, its PCRs have changed:",
+    "not-signed": "DOES NOT OPEN, the machine's state is not signed:",
     failed: "FAILS:",
   };
   // A state that only a later version of the tool knows is shown by its name.
