@@ -212,6 +212,18 @@ fn the_ring_of_bound_seals_opens() {
     assert!(matches!(guard.bound(), Some(Bound::State(state)) if state.values == ["0".repeat(96)]), "{guard:?}");
 }
 
+/// One TPM that was bound to what a key signs and is not now, one that is, with a PIN.
+#[test]
+fn the_ring_of_signed_seals_opens() {
+    let ring = ring("ring-v1-signed.json");
+    assert_eq!(generations(&ring), [is(1, "5070", State::Active)]);
+    let signed = Some("sha256:11 as key ea7c115e3843fd9e signs them".to_owned());
+    let unbound = |device: &str| ring.device(device).unwrap().unbound.as_ref().map(ToString::to_string);
+    assert_eq!((ring.bound("tpm1"), unbound("tpm1")), (None, signed.clone()));
+    assert_eq!((ring.bound("tpm2").map(|bound| bound.to_string()), unbound("tpm2")), (signed, None));
+    assert!(ring.has_own_pin("tpm2") && !ring.asks_for_pin("tpm1"));
+}
+
 /// The ones above were written before the endorsement key was pinned too.
 #[test]
 fn the_ring_with_an_endorsement_key_opens() {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::common::signer::{self, Signer};
 use crate::snapshot::Shot;
 use crate::world::World;
 
@@ -114,6 +115,16 @@ fn on_a_tpm(heard: &mut Heard) {
         heard.hear(&world, line);
     }
     heard.hear(&world, "bind --yes --from two.backup --passphrase-file pass");
+    let signer = Signer::ecdsa("P-256");
+    world.file("key.pem", std::fs::read(signer.public()).unwrap());
+    world.file("signed.json", signer::file("sha256", &[signer.sign(world.tpm.as_ref().unwrap(), "sha256:11")]));
+    // The second has no signatures.
+    for rest in [" --pcr-signature signed.json", ""] {
+        for line in ["bind --yes --pcr-public-key key.pem", "status", "derive --generation 1 backups"] {
+            heard.hear(&world, &format!("{line}{rest}"));
+        }
+    }
+    heard.hear(&world, "unbind --yes --pcr-signature signed.json");
     heard.hear(&world, "restore --yes --replace --passphrase-file pass payroll.backup");
     // Of generation 2, only the backup knows now.
     heard.hear(&world, "verify --passphrase-file pass two.backup");
