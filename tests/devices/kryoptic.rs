@@ -1,10 +1,16 @@
 //! Kryoptic: the suite, and what it does that SoftHSM does not. It answers otherwise where a blob does not open, and it locks PINs.
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
 use strongroom::device::{Device, Intent};
 
 use crate::common::isolate::this_test;
 use crate::common::kryoptic::{Kryoptic, in_own_process};
-use crate::pkcs11::{open, promises, right};
+use crate::common::softhsm::USER_PIN;
+use crate::pkcs11::{keys, open, promises, right, set_up};
 use crate::suite;
 
 /// Runs a promise of the suite on a fresh token, provisioned.
@@ -82,4 +88,33 @@ fn lets_secrets_pass_by_oaep() {
     let without = ["CKM_AES_KEY_WRAP", "CKM_AES_KEY_WRAP_KWP"];
     let ways = r#""how":"encrypted","mechanism":"CKM_RSA_PKCS_OAEP/SHA-256""#;
     on_a_poorer_one(this_test!(), &without, ways);
+}
+
+/// It lets a copy of what is not modifiable do what the original may not: so what opens the seals can't be copied.
+#[test]
+fn what_opens_the_seals_can_not_be_copied() {
+    in_own_process(
+        this_test!(),
+        || Kryoptic::new(&["payroll"]),
+        |kryoptic| {
+            let (root, _) = set_up(&kryoptic.uri("payroll"));
+            let (use_key, export_key) = keys(&root);
+            assert!(use_key.locks_use);
+            let module = Pkcs11::new(kryoptic.module()).unwrap();
+            module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+            let slot = module.get_slots_with_initialized_token().unwrap()[0];
+            let session = module.open_rw_session(slot).unwrap();
+            session.login(UserType::User, Some(&AuthPin::from(USER_PIN))).unwrap();
+            let decrypts = [Attribute::Token(false), Attribute::Decrypt(true)];
+            for key in [use_key, export_key] {
+                let [object] = session.find_objects(&[Attribute::Id(key.id.0.to_vec())]).unwrap()[..] else { panic!() };
+                session.copy_object(object, &decrypts).expect_err("it can't be copied");
+            }
+            // Another one can, and then decrypts.
+            let plain = [Attribute::Token(false), Attribute::ValueLen(32.into()), Attribute::Modifiable(false)];
+            let other = session.generate_key(&Mechanism::AesKeyGen, &plain).unwrap();
+            let copy = session.copy_object(other, &decrypts).unwrap();
+            session.decrypt(&Mechanism::AesEcb, copy, &[0; 16]).unwrap();
+        },
+    );
 }

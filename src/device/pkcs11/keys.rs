@@ -201,7 +201,9 @@ pub fn pinned(
     })
 }
 
-/// Makes the key with `id`, in a read/write session of a user who is logged in.
+/// Makes the key with `id`, in a read/write session of a user who is logged in. Where the token takes it, the use key locks what
+/// it unwraps, and neither can be copied: some tokens let a copy of what is not modifiable do what the original may not, as
+/// decrypt.
 pub fn make(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<(), DeviceError> {
     let generate = |template: &[Attribute]| match kind {
         Kind::Aes => session.calls().generate_key(&Mechanism::AesKeyGen, template).map(drop),
@@ -214,23 +216,36 @@ pub fn make(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<()
         Kind::Aes => template(role, id),
         Kind::Rsa => private_template(role, id),
     };
-    if role == Role::Use {
-        let locking = [&template[..], &[unwrap_template::of_use_key()]].concat();
-        match generate(&locking) {
-            Ok(()) => return Ok(()),
-            // The token knows no such attribute, or takes no array: the self-test will show that the key does not lock.
-            Err(Error::Pkcs11(
-                RvError::AttributeTypeInvalid
-                | RvError::AttributeValueInvalid
-                | RvError::AttributeReadOnly
-                | RvError::TemplateInconsistent
-                | RvError::ArgumentsBad,
-                _,
-            )) => {}
-            Err(source) => return Err(error::plain(source)),
+    let (locks, stays) = (unwrap_template::of_use_key(), Attribute::Copyable(false));
+    let wishes = match role {
+        Role::Use => vec![vec![locks.clone(), stays.clone()], vec![locks], vec![stays]],
+        Role::Export => vec![vec![stays]],
+    };
+    for wish in wishes {
+        let Err(source) = generate(&[&template[..], &wish].concat()) else { return Ok(()) };
+        if !is_wish_refused(session, id, &wish, &source)? {
+            return Err(error::plain(source));
         }
     }
     generate(&template).map_err(error::plain)
+}
+
+/// Whether a key was not made since the token knows no such attribute, or takes no array: the self-test will show what that
+/// costs. NSS says of CKA_COPYABLE only that something went wrong: then no key was made.
+fn is_wish_refused(session: &Session, id: Hex<16>, wish: &[Attribute], source: &Error) -> Result<bool, DeviceError> {
+    let Error::Pkcs11(rv, _) = source else { return Ok(false) };
+    match rv {
+        RvError::AttributeTypeInvalid
+        | RvError::AttributeValueInvalid
+        | RvError::AttributeReadOnly
+        | RvError::TemplateInconsistent
+        | RvError::ArgumentsBad => Ok(true),
+        RvError::GeneralError if wish.contains(&Attribute::Copyable(false)) => {
+            let made = session.find(&[Attribute::Id(id.0.to_vec())]).map_err(error::plain)?;
+            Ok(made.is_empty())
+        }
+        _ => Ok(false),
+    }
 }
 
 /// What finds the keys of an intent, or makes them.
@@ -352,7 +367,7 @@ fn label(role: Role, id: Hex<16>) -> Attribute {
     Attribute::Label(format!("strongroom {} {}", role.name(), &id.to_string()[..8]).into_bytes())
 }
 
-/// CKA_COPYABLE, CKA_DESTROYABLE and CKA_TRUSTED are left out: each is refused by some token.
+/// CKA_DESTROYABLE and CKA_TRUSTED are left out: each is refused by some token.
 fn template(role: Role, id: Hex<16>) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
