@@ -121,6 +121,25 @@ impl Rack {
     }
 }
 
+/// The modules of [`full`], and the labels of their tokens.
+pub const NAMES: [&str; 4] = ["softhsm2", "kryoptic", "nss", "opencryptoki"];
+
+/// All modules, with a token each, whose label is the module's name.
+pub fn full() -> Rack {
+    let [softhsm, kryoptic, nss, opencryptoki] = NAMES;
+    Rack::new().softhsm(&[softhsm]).kryoptic(&[kryoptic]).nss(&[nss]).opencryptoki(&[opencryptoki])
+}
+
+/// The device URI of that module's token.
+pub fn uri(name: &str) -> String {
+    format!("pkcs11:token={name}?module-name={name}")
+}
+
+/// The user PIN of that module's token.
+pub fn pin(name: &str) -> &'static str {
+    if name == "opencryptoki" { SHORT_PIN } else { USER_PIN }
+}
+
 /// Runs `body` in a process of its own (see [`isolate`]), to which p11-kit is configured with what `make` put into the rack.
 pub fn in_own_process(test: &str, make: impl FnOnce() -> Rack, body: impl FnOnce()) {
     let start = || {
@@ -128,4 +147,12 @@ pub fn in_own_process(test: &str, make: impl FnOnce() -> Rack, body: impl FnOnce
         (rack.enter(), rack)
     };
     isolate::run_through(test, start, body);
+}
+
+/// In the child: the file of the module that p11-kit knows by that name.
+pub fn module(name: &str) -> PathBuf {
+    let configuration =
+        fs::read_to_string(format!("/usr/share/p11-kit/modules/{name}.module")).expect("it is in the rack");
+    let file = configuration.lines().find_map(|line| line.strip_prefix("module: ")).expect("it names a file");
+    PathBuf::from(file)
 }

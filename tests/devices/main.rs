@@ -7,6 +7,7 @@ mod counter;
 mod crossing;
 mod kryoptic;
 mod matrix;
+mod mishaps;
 mod nss;
 mod opencryptoki;
 mod pairs;

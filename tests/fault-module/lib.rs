@@ -60,8 +60,9 @@ use std::sync::OnceLock;
 
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_MECHANISM_INFO,
-    CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO,
-    CK_ULONG, CK_USER_TYPE, CK_UTF8CHAR, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_MECHANISM_INVALID, CKR_OK, Pkcs11,
+    CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID,
+    CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE, CK_UTF8CHAR, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR,
+    CKR_MECHANISM_INVALID, CKR_OK, Pkcs11,
 };
 
 use rules::Action;
@@ -148,6 +149,7 @@ functions! {
     C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY,
         session: *mut CK_SESSION_HANDLE) in slot then |done| opened(done, slot, session);
     C_CloseSession(session: CK_SESSION_HANDLE);
+    C_GetSessionInfo(session: CK_SESSION_HANDLE, info: *mut CK_SESSION_INFO);
     C_Logout(session: CK_SESSION_HANDLE);
     C_CreateObject(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG,
         object: *mut CK_OBJECT_HANDLE);

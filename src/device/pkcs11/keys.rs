@@ -7,6 +7,7 @@
 //! It is a key of AES, or, where a token wraps by RSA-OAEP alone, a key pair: all of this then is said of its private half,
 //! and the public one must be the same pair's.
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
@@ -141,6 +142,10 @@ fn the_one(
 ) -> Result<Option<ObjectHandle>, DeviceError> {
     let found = session.find(&[Attribute::Class(class), Attribute::Id(id.0.to_vec())]).map_err(error::plain)?;
     match found[..] {
+        // Who was logged out is shown no private object.
+        [] if token.wants_login() && session.is_public() => {
+            Err(error::plain(Error::Pkcs11(RvError::UserNotLoggedIn, Function::FindObjects)))
+        }
         [] => Ok(None),
         [key] => Ok(Some(key)),
         _ => {

@@ -9,6 +9,7 @@ use std::cell::OnceCell;
 use cryptoki::error::{Error, Result, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::session::SessionState;
 use cryptoki::slot::Slot;
 
 use zeroize::Zeroize;
@@ -108,6 +109,13 @@ impl Session {
     /// The objects that fit.
     pub fn find(&self, template: &[Attribute]) -> Result<Vec<ObjectHandle>> {
         self.inner.find_objects(template)
+    }
+
+    /// Whether nobody is logged in: somebody else may have ended the login, which is the process's. False where the module
+    /// does not say.
+    pub fn is_public(&self) -> bool {
+        let state = self.inner.get_session_info().map(|info| info.session_state());
+        matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
     }
 
     /// HMAC-SHA-256 (PKCS#11 3.1, section 6.23.3). After an error the session is good for nothing: the operation may
