@@ -17,7 +17,7 @@
 //! C_FindObjectsInit  C_FindObjects  C_FindObjectsFinal    the one object with the use key's CKA_ID
 //! C_GetAttributeValue  C_UnwrapKey                        is it ours?
 //! C_SignInit  C_Sign (2), each 32 bytes                   the id, then the key
-//! C_CloseSession  C_Finalize
+//! C_CloseSession
 //! ```
 //!
 //! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`

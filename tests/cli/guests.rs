@@ -17,7 +17,7 @@ use crate::world::World;
 
 const DERIVE: &str = "derive --generation 1 --pin-file pin backups";
 /// Calls in which modules do such things.
-const CALLS: [&str; 5] = ["C_Initialize", "C_GetSlotList", "C_OpenSession", "C_Login", "C_Finalize"];
+const CALLS: [&str; 4] = ["C_Initialize", "C_GetSlotList", "C_OpenSession", "C_Login"];
 
 /// A ring on a token.
 fn world() -> World {

@@ -1,6 +1,6 @@
 //! Kryoptic: the suite, and what it does that SoftHSM does not. It answers otherwise where a blob does not open, and it locks PINs.
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
 use cryptoki::session::UserType;
@@ -10,7 +10,7 @@ use strongroom::device::{Device, Intent};
 use crate::common::isolate::this_test;
 use crate::common::kryoptic::{Kryoptic, in_own_process};
 use crate::common::softhsm::USER_PIN;
-use crate::pkcs11::{keys, open, promises, right, set_up};
+use crate::pkcs11::{initialised, keys, open, promises, right, set_up};
 use crate::suite;
 
 /// Runs a promise of the suite on a fresh token, provisioned.
@@ -101,7 +101,7 @@ fn what_opens_the_seals_can_not_be_copied() {
             let (use_key, export_key) = keys(&root);
             assert!(use_key.locks_use);
             let module = Pkcs11::new(kryoptic.module()).unwrap();
-            module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+            initialised(&module);
             let slot = module.get_slots_with_initialized_token().unwrap()[0];
             let session = module.open_rw_session(slot).unwrap();
             session.login(UserType::User, Some(&AuthPin::from(USER_PIN))).unwrap();

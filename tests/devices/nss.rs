@@ -16,17 +16,17 @@ fn rack() -> Rack {
 #[test]
 fn it_is_initialised_as_p11_kit_is_told() {
     in_own_process(this_test!(), rack, || {
+        // Nobody tells it.
+        let alone = format!("pkcs11:token=payroll?module-path={NSS}");
+        let error = device::open(&alone.parse().unwrap(), None, &NoPin).err().unwrap();
+        assert!(matches!(&error.fault, Fault::Unreachable(what) if what.contains("initialised")), "{error}");
+        assert_eq!(error.code.unwrap().to_string(), "CKR_ARGUMENTS_BAD (0x7)");
         for (uri, label) in URIS.into_iter().zip(["payroll", "second"]) {
             for uri in [uri, uri.split_once('?').unwrap().0] {
                 let token = describe(uri, None);
                 assert_eq!((token.label.as_deref(), &token.lacks[..]), (Some(label), &[][..]), "{uri}");
             }
         }
-        // Nobody tells it.
-        let alone = format!("pkcs11:token=payroll?module-path={NSS}");
-        let error = device::open(&alone.parse().unwrap(), None, &NoPin).err().unwrap();
-        assert!(matches!(&error.fault, Fault::Unreachable(what) if what.contains("initialised")), "{error}");
-        assert_eq!(error.code.unwrap().to_string(), "CKR_ARGUMENTS_BAD (0x7)");
     });
 }
 

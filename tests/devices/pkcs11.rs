@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
@@ -83,10 +84,18 @@ pub fn describe(uri: &str, pinned: Option<&Root>) -> Description {
     open(uri, pinned, &NoPin).describe().unwrap()
 }
 
+/// The module is initialised, here or by a device that was open before.
+pub fn initialised(module: &Pkcs11) {
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// A program of its own: the module through the crate alone, logged in with the PIN.
 fn program_with_the_pin(hsm: &SoftHsm) -> (Pkcs11, Session) {
     let module = Pkcs11::new(hsm.module()).unwrap();
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    initialised(&module);
     let slot = module.get_slots_with_initialized_token().unwrap()[0];
     let session = module.open_rw_session(slot).unwrap();
     session.login(UserType::User, Some(&AuthPin::from(USER_PIN))).unwrap();
@@ -214,13 +223,12 @@ fn retiring_destroys_the_rings_keys_and_nothing_else() {
             other.hmac(Key::Sealed(&kept.use_part), b"x").unwrap();
             drop(other);
 
-            let (module, session) = program_with_the_pin(hsm);
+            let (_module, session) = program_with_the_pin(hsm);
             let foreign = Intent::random();
             let id = Attribute::Id(foreign.use_key.0.to_vec());
             let template = [Attribute::Token(true), Attribute::ValueLen(32.into()), Attribute::Decrypt(true), id];
             session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
             drop(session);
-            module.finalize().unwrap();
             let mut device = open(&hsm.uri(), None, &pins);
             assert!(matches!(fault(device.retire(&foreign)), Fault::Untrusted(_)));
             drop(device);
@@ -337,7 +345,7 @@ fn a_use_part_can_not_be_exported() {
             drop(device);
 
             // Nor by a program of its own that has the PIN, the blob and the use key.
-            let (module, session) = program_with_the_pin(hsm);
+            let (_module, session) = program_with_the_pin(hsm);
             let use_key = object(&session, keys(&root).0.id);
             let blob = &seal.use_part.0.blob.0;
             let unwrap = |sensitive, extractable| {
@@ -361,7 +369,6 @@ fn a_use_part_can_not_be_exported() {
             let secret = session.unwrap_key(&Mechanism::AesKeyWrap, export_key, blob, &template).unwrap();
             session.wrap_key(&Mechanism::AesKeyWrap, export_key, secret).expect("extractable");
             drop(session);
-            module.finalize().unwrap();
         },
     );
 }
@@ -605,14 +612,13 @@ fn plant(hsm: &SoftHsm, id: Hex<16>, role: &str, change: impl FnOnce(&mut Vec<At
     ];
     template.push(if generate { Attribute::ValueLen(32.into()) } else { Attribute::Value(vec![7; 32]) });
     change(&mut template);
-    let (module, session) = program_with_the_pin(hsm);
+    let (_module, session) = program_with_the_pin(hsm);
     if generate {
         session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
     } else {
         session.create_object(&template).unwrap();
     }
     drop(session);
-    module.finalize().unwrap();
 }
 
 fn set(template: &mut Vec<Attribute>, attribute: Attribute) {
@@ -867,7 +873,7 @@ fn a_one_shot_use_takes_few_calls() {
             let calls = calls(&std::env::var("PKCS11SPY_OUTPUT").unwrap());
             println!("{} calls: {}", calls.len(), calls.join(" "));
             assert!(calls.len() <= 24, "{calls:?}");
-            assert_eq!(calls.last().map(String::as_str), Some("C_Finalize"));
+            assert_eq!(calls.last().map(String::as_str), Some("C_CloseSession"));
         },
     );
 }

@@ -88,10 +88,10 @@ fn the_fault_module_does_as_it_is_told() {
         bench.now(&[]);
         assert_eq!(bench.hmac(bench.open(&pins).as_mut()).expect("an HMAC"), bench.right);
         let calls = bench.faulty.names();
-        assert_eq!(calls.last().map(String::as_str), Some("C_Finalize"));
-        assert_eq!(calls.len(), 17, "{calls:?}");
+        assert_eq!(calls.last().map(String::as_str), Some("C_CloseSession"));
+        assert_eq!(calls.len(), 15, "{calls:?}");
         assert!(bench.faulty.calls().iter().all(|call| !call.forged));
-        assert_eq!(bench.counts(["C_Initialize", "C_Login", "C_UnwrapKey", "C_Sign"]), [1, 1, 1, 2]);
+        assert_eq!(bench.counts(["C_Initialize", "C_Login", "C_UnwrapKey", "C_Sign"]), [0, 1, 1, 2]);
 
         let mut killed = std::process::Command::new("pkcs11-tool");
         killed.arg("--module").arg(crate::common::faulty::module()).arg("--list-slots");
@@ -398,12 +398,12 @@ fn c_unwrapkeys_errors_are_a_class_of_their_own() {
         for code_sent in ["0x5", "0x6", "0x30"] {
             bench.now(&[&format!("C_UnwrapKey 1 return {code_sent}")]);
             assert_eq!(bench.hmac(bench.open(&pins).as_mut()).expect("it was broken"), bench.right, "{code_sent}");
-            assert_eq!(bench.counts(STEPS), [2, 2, 2, 1], "{code_sent}");
+            assert_eq!(bench.counts(STEPS), [2, 2, 2, 0], "{code_sent}");
             bench.now(&[&format!("C_UnwrapKey * return {code_sent}")]);
             let error = bench.hmac(bench.open(&pins).as_mut()).expect_err("the blob does not open");
             assert!(matches!(error.fault, Fault::Damaged(_)), "{error}");
             assert_eq!(number(&error), code_sent);
-            assert_eq!(bench.counts(STEPS), [2, 2, 2, 1], "{code_sent}");
+            assert_eq!(bench.counts(STEPS), [2, 2, 2, 0], "{code_sent}");
         }
         for code_sent in ["0x110", "0x112", "0x40"] {
             bench.now(&[&format!("C_UnwrapKey * return {code_sent}")]);
@@ -494,12 +494,16 @@ fn whatever_happens_at_whatever_call_nothing_is_wrong() {
         let login = calls.iter().position(|name| name == "C_Login").expect("it logs in");
         for what in ["drop-sessions", "return 0xb3", "return 0x30", "return 0x5", "return 0x70", "vanish 2"] {
             for (index, name) in calls.iter().enumerate() {
+                // A session that could not be closed stays, with its login, as long as this process.
+                if name == "C_CloseSession" && what.starts_with("return") {
+                    continue;
+                }
                 let pins = Pins::with(USER_PIN);
                 bench.now(&[&format!("* {} {what}", index + 1)]);
                 let heals = match what {
                     // No token, or one that says no.
                     "vanish 2" => index > login || name == "C_OpenSession",
-                    "return 0x70" => ["C_CloseSession", "C_Finalize"].contains(&name.as_str()),
+                    "return 0x70" => false,
                     "drop-sessions" => name != "C_Login",
                     _ => name != "C_Login" && name != "C_Initialize",
                 };

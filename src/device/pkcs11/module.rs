@@ -2,7 +2,10 @@
 //!
 //! C_Initialize and C_Finalize are a process's, not a caller's (PKCS#11 3.1, sections 5.4.1 and 5.4.2): a second
 //! C_Initialize gives CKR_CRYPTOKI_ALREADY_INITIALIZED, and C_Finalize ends every session of everyone. So users are
-//! counted, and the last one finalises. A library once loaded stays in memory: some crash the program when unloaded.
+//! counted, and nobody finalises but for recovery, alone: what a module has open ends with its sessions, and with the process.
+//! One that is finalised and initialised again may do worse: opencryptoki forgets that it has closed the file that it locks,
+//! and goes on to lock, and to close, whatever of ours has that number by then. A library once loaded stays in memory: some
+//! crash the program when unloaded.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
@@ -29,14 +32,13 @@ struct Library {
 
 struct Users {
     count: usize,
-    /// Whether we initialised it and have not finalised it since. False where other code of this process did: then it
-    /// is not ours to finalise.
+    /// Whether we initialised it. False where other code of this process did: then it is not ours to finalise.
     ours: bool,
     /// What C_Initialize was given.
     init: Option<CString>,
 }
 
-/// A module that is initialised as long as this lives.
+/// A module that is initialised, and in use as long as this lives.
 pub struct Module {
     library: &'static Library,
 }
@@ -51,9 +53,9 @@ impl Module {
     pub fn open(installed: &p11kit::Library) -> Result<Self, DeviceError> {
         let library = load(&installed.file)?;
         let mut users = library.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.count == 0 {
+        if users.count == 0 && !users.ours {
             users.init.clone_from(&installed.init);
-            users.ours |= library.initialise(users.init.as_deref())?;
+            users.ours = library.initialise(users.init.as_deref())?;
         }
         users.count += 1;
         drop(users);
@@ -113,12 +115,7 @@ impl Library {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        let mut users = self.library.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.count -= 1;
-        if users.count == 0 && users.ours {
-            // Nobody is left who could act on an error; but then it is still ours.
-            users.ours = undisturbed(|| self.library.calls.clone().finalize()).is_err();
-        }
+        self.library.users.lock().unwrap_or_else(PoisonError::into_inner).count -= 1;
     }
 }
 
