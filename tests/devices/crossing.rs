@@ -1,10 +1,11 @@
 //! The same secret on every kind of device: same id, same keys, there and back; and a backup of each restores onto each.
 
 use strongroom::device::{self, Device, Intent, NoPin, PinSource};
+use tempfile::NamedTempFile;
 
 use crate::common::isolate::this_test;
 use crate::common::outside::Server;
-use crate::common::rack::{self, Rack};
+use crate::common::rack;
 use crate::common::softhsm::{SoftHsm, USER_PIN, in_own_process};
 use crate::common::swtpm::Swtpm;
 use crate::pins::Typed;
@@ -45,15 +46,17 @@ fn from_a_token_to_a_tpm_and_back() {
 /// Made on a server with the one, restored onto another server with the other, by the program itself.
 #[test]
 fn backups_cross_between_every_pair() {
-    let rack =
-        || Rack::new().softhsm(&["softhsm2"]).kryoptic(&["kryoptic"]).nss(&["nss"]).opencryptoki(&["opencryptoki"]);
-    rack::in_own_process(this_test!(), rack, || {
+    rack::in_own_process(this_test!(), rack::full, || {
         let swtpm = Swtpm::start();
-        let pin = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(pin.path(), USER_PIN).expect("a file of ours");
-        let token = |name| format!("pkcs11:token={name}?module-name={name}&pin-source={}", pin.path().display());
-        let tokens = ["softhsm2", "kryoptic", "nss"].map(token);
-        let devices = [&[swtpm.uri()], &tokens[..]].concat();
+        let pins = rack::NAMES.map(|name| {
+            let file = NamedTempFile::new().expect("a temporary file");
+            std::fs::write(file.path(), rack::pin(name)).expect("a file of ours");
+            file
+        });
+        let tokens = rack::NAMES.into_iter().zip(&pins);
+        let token =
+            |(name, pin): (&str, &NamedTempFile)| format!("{}&pin-source={}", rack::uri(name), pin.path().display());
+        let devices: Vec<String> = [swtpm.uri()].into_iter().chain(tokens.map(token)).collect();
         let mut crossed = 0;
         for from in &devices {
             let one = Server::new(from.clone(), None);

@@ -9,8 +9,7 @@ use strongroom::device::{
 use strongroom::secret::{Kek, Pin, SecretBytes};
 
 use crate::common::isolate::this_test;
-use crate::common::rack::{self, Rack, SHORT_PIN};
-use crate::common::softhsm::USER_PIN;
+use crate::common::rack::{self, SHORT_PIN};
 use crate::common::swtpm::Swtpm;
 use crate::suite;
 
@@ -18,7 +17,7 @@ const DOCUMENT: &str = "docs/devices.md";
 /// Where the table begins and ends in it.
 const MARKS: [&str; 2] = ["<!-- the matrix, by tests/devices/matrix.rs -->\n", "<!-- the end of the matrix -->\n"];
 
-/// More wrong PINs than any of them takes; NSS takes a second for each.
+/// More wrong PINs than any of those takes that lock.
 const WRONG_PINS: usize = 11;
 
 const WRONG_PIN: &str = "0000wron";
@@ -156,15 +155,12 @@ fn table(columns: &[Column]) -> String {
 
 #[test]
 fn what_each_device_can_do_is_in_the_docs() {
-    let rack = || Rack::new().softhsm(&["softhsm2"]).kryoptic(&["kryoptic"]);
-    rack::in_own_process(this_test!(), rack, || {
+    rack::in_own_process(this_test!(), rack::full, || {
         let swtpm = Swtpm::start();
-        let token = |name| format!("pkcs11:token={name}?module-name={name}");
-        let columns = [
-            column("TPM 2.0 (swtpm)", &swtpm.uri(), SHORT_PIN),
-            column("SoftHSM", &token("softhsm2"), USER_PIN),
-            column("Kryoptic", &token("kryoptic"), USER_PIN),
-        ];
+        let mut columns = vec![column("TPM 2.0 (swtpm)", &swtpm.uri(), SHORT_PIN)];
+        let names = ["SoftHSM", "Kryoptic", "NSS softokn", "opencryptoki"];
+        let tokens = names.iter().zip(rack::NAMES);
+        columns.extend(tokens.map(|(name, token)| column(name, &rack::uri(token), rack::pin(token))));
         let table = table(&columns);
         println!("{table}");
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);

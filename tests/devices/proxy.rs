@@ -3,17 +3,12 @@
 use strongroom::device::{Device, Intent};
 
 use crate::common::isolate::this_test;
-use crate::common::rack::{Rack, SHORT_PIN, in_own_process};
-use crate::common::softhsm::USER_PIN;
+use crate::common::rack;
 use crate::pkcs11::{open, pin, promises, right};
 use crate::suite;
 
 /// Tokens whose labels say which module is behind them.
-const TOKENS: [&str; 2] = ["softhsm", "kryoptic"];
-
-fn rack() -> Rack {
-    Rack::new().softhsm(&["softhsm"]).kryoptic(&["kryoptic"]).nss(&["nss"]).opencryptoki(&["opencryptoki"])
-}
+const TOKENS: [&str; 2] = ["softhsm2", "kryoptic"];
 
 fn uri(label: &str) -> String {
     format!("pkcs11:token={label}")
@@ -21,7 +16,7 @@ fn uri(label: &str) -> String {
 
 /// Runs a promise of the suite on a fresh token of each module, provisioned.
 fn on_each_token(test: &str, promise: fn(&mut dyn Device)) {
-    in_own_process(test, rack, || {
+    rack::in_own_process(test, rack::full, || {
         for label in TOKENS {
             let pins = right();
             let mut device = open(&uri(label), None, &pins);
@@ -34,7 +29,7 @@ fn on_each_token(test: &str, promise: fn(&mut dyn Device)) {
 
 /// The same with two tokens, both open: of two modules, and of one.
 fn on_two_tokens(test: &str, promise: fn(&mut dyn Device, &mut dyn Device)) {
-    in_own_process(test, rack, || {
+    rack::in_own_process(test, rack::full, || {
         let pins = right();
         let [mut one, mut other] = TOKENS.map(|label| open(&uri(label), None, &pins));
         one.provision(&Intent::random()).unwrap();
@@ -62,9 +57,9 @@ promises! { on_two_tokens: move_between, refuses_anothers_seal }
 /// The ways that they have are found through it too: raw numbers, key pairs, and what is locked afterwards.
 #[test]
 fn tokens_of_other_kinds_keep_the_promises() {
-    in_own_process(this_test!(), rack, || {
-        for (label, user_pin) in [("nss", USER_PIN), ("opencryptoki", SHORT_PIN)] {
-            let pins = pin(user_pin);
+    rack::in_own_process(this_test!(), rack::full, || {
+        for label in ["nss", "opencryptoki"] {
+            let pins = pin(rack::pin(label));
             let mut device = open(&uri(label), None, &pins);
             device.provision(&Intent::random()).unwrap();
             for promise in suite::ALL {
