@@ -55,6 +55,13 @@ impl DeviceAddPlan {
             let text = format!("a PIN guards the secret elsewhere, and would not on {id}: see --with-pin");
             plan.warning("pin-dropped", text);
         }
+        let elsewhere = ring.in_service().find_map(|record| ring.bound(&record.id));
+        if let (Some(elsewhere), Kind::Tpm, None) = (elsewhere, uri.kind(), &options.bound) {
+            let text = format!(
+                "seals elsewhere are bound to {elsewhere}, and would not be on {id}: see --pcrs and --pcr-public-key"
+            );
+            plan.warning("pcrs-dropped", text);
+        }
         if let Some(pending) = ring.pending() {
             let text = format!("generation {} is pending and not part of it", pending.number);
             plan.warning("pending", text);

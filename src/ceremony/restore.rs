@@ -262,6 +262,13 @@ impl Restore {
                     "the ring that is replaced asks for a PIN, the new one will not: see --with-pin",
                 );
             }
+            let bound = ring.in_service().find_map(|record| ring.bound(&record.id));
+            if let (Some(bound), Kind::Tpm, None) = (bound, uri.kind(), &self.options.seal.bound) {
+                let text = format!(
+                    "the ring that is replaced is bound to {bound}, the new one will not be: see --pcrs and --pcr-public-key"
+                );
+                plan.warning("pcrs-dropped", text);
+            }
             if ring.system.id != system.id {
                 plan.warning(
                     "other-system",

@@ -1,6 +1,6 @@
 //! Restoring where something is in the way.
 
-use crate::snapshot;
+use crate::snapshot::{self, Shot};
 use crate::world::World;
 
 /// A world with its own ring, and the backup of another system called billing.
@@ -175,4 +175,24 @@ fn replacing_without_the_pin_is_told() {
     let without = world.unchanged(|| world.done(line));
     let with = world.unchanged(|| world.done(&format!("{line} --with-pin")));
     snapshot::check("restore-pin-dropped", &[without, with]);
+}
+
+#[test]
+fn replacing_or_adding_without_the_pcrs_is_told() {
+    let world = World::new();
+    world.done("bind --yes --pcrs 7");
+    let line = "restore --dry-run --replace --passphrase-file pass payroll.backup";
+    let told = |shot: &Shot| shot.stderr.lines().filter(|line| line.contains("--pcr-public-key")).count();
+    let without = world.unchanged(|| world.done(line));
+    assert!(without.stderr.contains("is bound to sha256:7, the new one will not be"), "{without}");
+    assert_eq!((told(&without), told(&world.done(&format!("{line} --pcrs 14")))), (1, 0));
+    let other = World::fresh();
+    let line = format!("device add --dry-run {}", other.tpm.as_ref().unwrap().uri());
+    let without = world.unchanged(|| world.done(&line));
+    assert!(without.stderr.contains("bound to sha256:7, and would not be on tpm2"), "{without}");
+    assert_eq!((told(&without), told(&world.done(&format!("{line} --pcrs 7")))), (1, 0));
+    // What guards a token is its PIN.
+    let both = World::two_devices();
+    both.done("bind --yes --pcrs 7");
+    assert_eq!(told(&both.done("device add --dry-run $HSM")), 0);
 }
