@@ -104,6 +104,11 @@ pub enum Error {
     NotMaster { system: String, master: String },
     #[error("the backup is of system {theirs}, the ring in {} of system {ours}", directory.display())]
     OtherSystem { directory: PathBuf, ours: String, theirs: String },
+    #[error("{} is of system {theirs}, the ring here of system {ours}", path.display())]
+    OthersBackup { path: PathBuf, ours: String, theirs: String },
+    /// Its source says why no device gives it.
+    #[error("{} does not hold generation {number}, and there is no other way to it: {source}", path.display())]
+    NotInBackup { path: PathBuf, number: u32, source: Box<Error> },
     #[error("{device}: {source}")]
     Absent { device: String, source: DeviceError },
     #[error("the ring has no device {0}")]

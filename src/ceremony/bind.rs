@@ -144,7 +144,8 @@ impl BindPlan {
             };
             let guards = Guards { pin, bound: bound.clone() };
             for generation in ring.usable().filter(|generation| generation.seal_on(id).is_some()) {
-                let seal = anew(generation, id, contents.as_ref(), &guards, &mut crew, tell)?;
+                let seal = anew(generation, id, contents.as_ref(), &guards, &mut crew, tell);
+                let seal = seal.map_err(|error| self.not_there(error, contents.as_ref(), generation))?;
                 tell(Step::GenerationSealed { number: generation.number, id: generation.id, device: id.clone() });
                 next.put_seal(generation.number, id, seal)?;
                 sealed.push(generation.id);
@@ -172,14 +173,27 @@ impl BindPlan {
         Ok(ring)
     }
 
+    /// Where a backup is used since the seals don't open, and it lacks a generation, that is what is in the way.
+    fn not_there(&self, error: Error, contents: Option<&Contents>, generation: &Generation) -> Error {
+        let lacks = contents.is_some_and(|it| it.generations.iter().all(|entry| entry.id != generation.id));
+        match (&self.from, error) {
+            (Some(path), error @ (Error::Device { .. } | Error::NowhereToBeHad(_) | Error::NothingLetsOut(_)))
+                if lacks =>
+            {
+                Error::NotInBackup { path: path.clone(), number: generation.number, source: Box::new(error) }
+            }
+            (_, error) => error,
+        }
+    }
+
     /// The backup, opened, if one is used: of this system.
     fn contents(&self, answers: &BindAnswers, tell: &mut Tell<'_>) -> Result<Option<Contents>, Error> {
         let (Some(path), Some(passphrase)) = (&self.from, &answers.passphrase) else { return Ok(None) };
         tell(Step::Working { what: "opening the backup" });
         let (contents, agrees, _) = open_backup(path, passphrase)?;
         if contents.system.id != self.ring.system.id {
-            return Err(Error::OtherSystem {
-                directory: self.place.directory.clone(),
+            return Err(Error::OthersBackup {
+                path: path.clone(),
                 ours: format!("{} ({})", self.ring.system.name, self.ring.system.id),
                 theirs: format!("{} ({})", contents.system.name, contents.system.id),
             });

@@ -36,7 +36,7 @@ pub enum Bank {
 pub enum PcrsError {
     #[error("no PCR is named")]
     None,
-    #[error("`{0}` is no PCR: they go from 0 to {LAST}")]
+    #[error("`{0}` is no PCR: they are numbers from 0 to {LAST}, joined by `+`")]
     Number(String),
     #[error("PCR {0} is named twice")]
     Twice(u8),

@@ -179,6 +179,14 @@ fn of_ceremony(error: &Error) -> Verdict {
         Error::OtherSystem { .. } => {
             say("other-system", Exit::Refused, "to give up the ring that is here, use --replace; it is then kept aside")
         }
+        Error::OthersBackup { .. } => {
+            say("other-system", Exit::Refused, "use a backup of this system: `strongroom status` lists them")
+        }
+        Error::NotInBackup { .. } => say(
+            "generation-not-in-backup",
+            Exit::Device,
+            "nothing was changed; use a newer backup, which holds it: `strongroom status` lists them",
+        ),
         Error::OtherDevice { .. } => say(
             "other-device",
             Exit::Refused,

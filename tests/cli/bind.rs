@@ -146,7 +146,13 @@ fn what_can_not_be_bound_is_refused() {
     world.all_refused(
         "bind-refused",
         2,
-        &["bind --yes", "bind --yes --device hsm1 --pcrs 7", "bind --yes --pcrs 7+24", "bind --yes --pcrs sha1:7"],
+        &[
+            "bind --yes",
+            "bind --yes --device hsm1 --pcrs 7",
+            "bind --yes --pcrs 7+24",
+            "bind --yes --pcrs 7,14",
+            "bind --yes --pcrs sha1:7",
+        ],
     );
     let world = World::token();
     world.all_refused(
@@ -161,6 +167,17 @@ fn another_systems_backup_is_refused() {
     let (world, other) = (World::new(), World::new());
     std::fs::copy(other.path("payroll.backup"), world.path("other.backup")).unwrap();
     world.refused("bind-other-system", 5, "bind --yes --pcrs 7 --from other.backup --passphrase-file pass");
+}
+
+/// What was made since then is in a newer backup only.
+#[test]
+fn a_backup_that_is_too_old_is_refused() {
+    let world = World::new();
+    world.done("generate --yes --pcrs 7 --passphrase-file pass two.backup");
+    update(&world);
+    world.refused("bind-too-old", 8, "bind --yes --from payroll.backup --passphrase-file pass");
+    world.done("bind --yes --from two.backup --passphrase-file pass");
+    key(&world, 2);
 }
 
 /// Where no seal opens any more, the ring still says what they were bound to.
