@@ -1,7 +1,7 @@
 //! The key pairs that wrap where a token has RSA-OAEP alone: made whole or not at all, able to do nothing else, and trusted no
 //! further than the token vouches for them.
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
@@ -11,7 +11,7 @@ use strongroom::device::{Fault, Intent, Protection, Root};
 use crate::common::faulty::Faulty;
 use crate::common::isolate::this_test;
 use crate::common::softhsm::{SoftHsm, USER_PIN, in_own_process};
-use crate::pkcs11::{fault, open, pin};
+use crate::pkcs11::{fault, initialised, open, pin};
 use crate::suite;
 
 const RULES: [&str; 2] = ["without 0x2109", "without 0x210a"];
@@ -34,14 +34,11 @@ fn on_pairs(test: &str, work: fn(&SoftHsm, &Faulty, &Intent, &Root)) {
 /// What a program of its own does with the PIN.
 fn with_the_pin<T>(hsm: &SoftHsm, work: impl FnOnce(&Session) -> T) -> T {
     let module = Pkcs11::new(hsm.module()).unwrap();
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    initialised(&module);
     let slot = module.get_slots_with_initialized_token().unwrap()[0];
     let session = module.open_rw_session(slot).unwrap();
     session.login(UserType::User, Some(&AuthPin::from(USER_PIN))).unwrap();
-    let done = work(&session);
-    drop(session);
-    module.finalize().unwrap();
-    done
+    work(&session)
 }
 
 /// The use key's halves of that class.
