@@ -59,11 +59,9 @@ export function flag(words, label) {
 }
 
 /** Which PCRs a TPM's seals are bound to. */
-export function pcrs(value = "", more = "") {
-  return text("--pcrs", "Bind to PCRs", {
-    value,
-    note: `Such as 7, which is Secure Boot's, or 7+14. What is bound opens only while the machine starts as it does now. ${more ?? ""}`,
-  });
+export function pcrs(value = "", note = "") {
+  const usual = "Such as 7, which is Secure Boot's, or 7+14. What is bound opens only while the machine starts as it does now.";
+  return text("--pcrs", "Bind to PCRs", { value, note: note ? `${usual} ${note}` : usual });
 }
 
 export function checkbox(label) {
