@@ -19,6 +19,8 @@ const FORMAT: u32 = 1;
 /// How many are remembered: the phases of a few boots, on a few TPMs. The oldest go first.
 const MOST: usize = 32;
 const MAX_FILE: u64 = 64 << 10;
+/// The longest that TPMs have, SHA-512's, in bytes.
+const MAX_DIGEST: usize = 64;
 
 /// One ticket, and what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,8 @@ impl Tickets {
     /// None where the text is not what this version writes.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let tickets: Self = serde_json::from_slice(text).ok()?;
-        (tickets.format == FORMAT).then_some(tickets)
+        let fit = tickets.tickets.iter().all(|ticket| ticket.digest.0.len() <= MAX_DIGEST);
+        (tickets.format == FORMAT && fit).then_some(tickets)
     }
 
     pub fn print(&self) -> Vec<u8> {
@@ -126,7 +129,9 @@ mod tests {
         assert_eq!(Tickets::read(directory.path()).iter().count(), 2);
         let text = std::fs::read(directory.path().join(FILE)).unwrap();
         assert_eq!(Tickets::parse(&text).unwrap().print(), text);
-        for odd in [&b"{}"[..], b"{\"format\": 2, \"tickets\": []}", &text[..text.len() / 2]] {
+        let mut long = Tickets::default();
+        long.remember(Ticket { digest: Base64(vec![0; MAX_DIGEST + 1]), ..ticket(1, 1) });
+        for odd in [&b"{}"[..], b"{\"format\": 2, \"tickets\": []}", &text[..text.len() / 2], &long.print()] {
             std::fs::write(directory.path().join(FILE), odd).unwrap();
             assert_eq!(Tickets::read(directory.path()), Tickets::default());
         }
