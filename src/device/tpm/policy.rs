@@ -1,4 +1,7 @@
 //! What guards an object: policy digests and auth values, computed on the host, so that no trial session is needed.
+//!
+//! None has a TPM2_PolicyOR. What an OR of branches would say, that a key may be used one way and exported another, two objects
+//! say: each part has one policy, and fewer commands.
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::{Digest, Sha256};
