@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::crew::{Crew, look_for_one};
+use super::guards::may_open;
 use super::proof::Target;
 use super::wanted::PinsOf;
 use super::{Answers, Error, Place, Plan, Tell, ids, proof, record};
@@ -28,6 +29,7 @@ impl BackupPlan {
             return Err(Error::NothingLetsOut(kept.number));
         }
         let looks = look_for_one(&ring)?;
+        may_open(place, &ring)?;
         let mut plan = Plan::new("backup", &ring.system.name);
         let numbers: Vec<u32> = ring.usable().map(|generation| generation.number).collect();
         plan.change(

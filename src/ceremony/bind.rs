@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::crew::{Crew, Looks, look_at};
-use super::guards::{Guards, foresee};
+use super::guards::{Guards, foresee, may_open};
 use super::sealing::{bring, take_in};
 use super::wanted::PinsOf;
 use super::{Error, Place, Plan, Step, Tell, open_backup, record};
@@ -75,6 +75,9 @@ impl BindPlan {
             }
             looks.add(id, device);
             targets.push((id.to_owned(), bound));
+        }
+        if from.is_none() {
+            may_open(place, &ring)?;
         }
         if let Some(path) = from {
             plan.change("from-backup", format!("the secret comes out of {}", path.display()));

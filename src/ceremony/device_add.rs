@@ -1,7 +1,7 @@
 //! Device add: one more device that holds every generation, so that any of them can serve.
 
 use super::crew::{Crew, look_for_one};
-use super::guards::{Guards, SealOptions, foresee};
+use super::guards::{Guards, SealOptions, foresee, may_open};
 use super::init::{nothing_was_made, pinning, tell_pinned};
 use super::wanted::PinsOf;
 use super::{Error, Opened, Place, Plan, Step, Tell, ids, look_at_new, now, record, sealing};
@@ -42,6 +42,7 @@ impl DeviceAddPlan {
             return Err(Error::DeviceKnown { device: known.id.clone(), asked: uri.to_string() });
         }
         let looks = look_for_one(&ring)?;
+        may_open(place, &ring)?;
 
         let mut plan = Plan::new("device-add", &ring.system.name);
         plan.change("device-pinned", pinning(&id, uri, &device));

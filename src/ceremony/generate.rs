@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::crew::{Crew, muster};
-use super::guards::{Guards, foresee};
+use super::guards::{Guards, foresee, may_open};
 use super::proof::Target;
 use super::sealing::take_in;
 use super::wanted::PinsOf;
@@ -69,6 +69,7 @@ impl GeneratePlan {
                 plan.binds(place, &record.id, &bound);
             }
         }
+        may_open(place, &ring)?;
         for id in leave {
             let text = format!("{id} is left behind: it can't serve generation {number} until `device repair {id}`");
             plan.warning("left-behind", text);

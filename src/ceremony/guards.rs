@@ -2,6 +2,7 @@
 
 use super::{Error, Opened, Place, Plan};
 use crate::device::{Bound, BoundTo, Description, DeviceUri, Kind, Pinless, Protection, Root, SignedPcrs, usual_cause};
+use crate::ring::Ring;
 use crate::secret::Pin;
 
 /// What an admin asks for.
@@ -67,6 +68,20 @@ pub(super) fn foresee(
             foreseen.map_err(|source| Error::WouldNotOpen { device: id.to_owned(), source })
         }
     }
+}
+
+/// Where a ring has one device, shows that its PCRs let open what is sealed there, before anybody is asked for anything. Several
+/// are tried in their turn, when it comes to it.
+pub(super) fn may_open(place: &Place, ring: &Ring) -> Result<(), Error> {
+    let mut serving = ring.in_service();
+    let (Some(record), None) = (serving.next(), serving.next()) else { return Ok(()) };
+    let bounds = ring.bounds(&record.id);
+    if bounds.is_empty() {
+        return Ok(());
+    }
+    let pins = Pinless(place.signatures.clone());
+    let mut opened = Opened::recorded(record, &pins)?;
+    bounds.into_iter().try_for_each(|bound| opened.device.foresee(bound)).map_err(opened.failed())
 }
 
 impl Plan {

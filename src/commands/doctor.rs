@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom::ceremony::{Error, Place};
 use strongroom::device::checkup::{Check, News, Verdict, checkup, in_child, nowhere, self_test};
-use strongroom::device::{Bound, Candidate, DeviceUri, Kind, PinSources, Pinless, Root, open};
+use strongroom::device::{Candidate, DeviceUri, Kind, PinSources, Pinless, Root, open};
 use strongroom::ring::{DeviceRecord, Ring};
 use strongroom::store::{Store, StoreError};
 use strongroom::text::escaped;
@@ -187,12 +187,7 @@ impl Patient {
     fn pcrs(&self, ring: &Ring, place: &Place, before: &[Check]) -> Vec<Check> {
         let check = |verdict, text: String, remedy| Check::new("pcrs", verdict, text, remedy);
         let Some(record) = &self.record else { return Vec::new() };
-        let mut bounds: Vec<Bound<'_>> = Vec::new();
-        for generation in ring.usable() {
-            let seal = generation.seal_on(&record.id);
-            let bound = seal.and_then(|seal| seal.use_part.0.guard.bound());
-            bounds.extend(bound.filter(|bound| !bounds.contains(bound)));
-        }
+        let mut bounds = ring.bounds(&record.id);
         let mut found = Vec::new();
         // One that is locked still has its PCRs.
         let is_ill = before.iter().any(|check| check.is_trouble() && check.id != "lockout");

@@ -49,6 +49,15 @@ impl Ring {
         newest.and_then(|seal| seal.use_part.0.guard.bound()).map(Bound::to)
     }
 
+    /// All that seals on a device ask of its PCRs, each once.
+    pub fn bounds(&self, device: &str) -> Vec<Bound<'_>> {
+        let mut bounds = Vec::new();
+        for seal in self.usable().filter_map(|generation| generation.seal_on(device)) {
+            bounds.extend(seal.use_part.0.guard.bound().filter(|bound| !bounds.contains(bound)));
+        }
+        bounds
+    }
+
     /// Notes that a device's seals were bound to PCRs until now, or, with none, that they are again.
     pub fn note_unbound(&mut self, device: &str, bound: Option<BoundTo>) {
         for record in self.devices.iter_mut().filter(|record| record.id == device) {

@@ -169,6 +169,22 @@ fn another_systems_backup_is_refused() {
     world.refused("bind-other-system", 5, "bind --yes --pcrs 7 --from other.backup --passphrase-file pass");
 }
 
+/// No passphrase is typed for what can't come to its end.
+#[test]
+fn that_pcrs_have_changed_is_told_before_anybody_is_asked() {
+    let world = World::new();
+    world.done("bind --yes --pcrs 7");
+    update(&world);
+    let other = World::fresh();
+    let added = format!("device add {}", other.tpm.as_ref().unwrap().uri());
+    for line in ["backup new.backup", "generate new.backup", "bind", "unbind", added.as_str()] {
+        let shot = world.unchanged(|| world.run(line));
+        assert_eq!(shot.code, Some(8), "{shot}");
+        let first = shot.stderr.lines().next().unwrap();
+        assert!(first.starts_with("error: tpm1: the machine was started otherwise"), "{shot}");
+    }
+}
+
 /// What was made since then is in a newer backup only.
 #[test]
 fn a_backup_that_is_too_old_is_refused() {
