@@ -2,7 +2,8 @@
 //! for again: a token that is somewhat ill one day must not be used by a worse way from then on.
 
 use super::error;
-use super::keys::{Kind, Made};
+use super::keys::Kind;
+use super::maker::Made;
 use super::mechanism::{KeyWrap, Oaep};
 use super::seal::{Bench, Both};
 use super::selftest::Test;

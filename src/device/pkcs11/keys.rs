@@ -15,13 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use cryptoki_sys as sys;
 
-use super::module::Module;
-use super::seal::Both;
 use super::session::Session;
 use super::token::Found;
 use super::{error, unwrap_template};
 use crate::bytes::Hex;
-use crate::device::{DeviceError, Fault, Intent, Root};
+use crate::device::{DeviceError, Fault};
 
 const AES_256_BYTES: u64 = 32;
 /// As strong as AES-128 (NIST SP 800-57 part 1, table 2), and what tokens of today can make.
@@ -253,76 +251,9 @@ fn is_wish_refused(session: &Session, id: Hex<16>, wish: &[Attribute], source: &
     }
 }
 
-/// What finds the keys of an intent, or makes them.
-pub struct Maker<'a> {
-    pub module: &'a Module,
-    pub token: &'a Found,
-    /// Logged in.
-    pub session: &'a Session,
-    pub intent: &'a Intent,
-    /// What the ring has pinned: its keys are never made again.
-    pub pinned: Option<&'a Root>,
-}
-
-/// Both keys, and which of them were made just now.
-pub struct Made {
-    pub keys: Both,
-    new: Vec<Handles>,
-}
-
-impl Maker<'_> {
-    /// Both keys. `is_making` says which could not be made, after an error.
-    pub fn both(&self, kind: Kind, is_making: &mut Option<Role>) -> Result<Made, DeviceError> {
-        let mut new = Vec::new();
-        let use_key = self.found_or_made(Role::Use, kind, self.intent.use_key, is_making, &mut new)?;
-        let export_key = self.found_or_made(Role::Export, kind, self.intent.export_key, is_making, &mut new)?;
-        Ok(Made { keys: Both { use_key, export_key }, new })
-    }
-
-    fn found_or_made(
-        &self,
-        role: Role,
-        kind: Kind,
-        id: Hex<16>,
-        is_making: &mut Option<Role>,
-        new: &mut Vec<Handles>,
-    ) -> Result<Handles, DeviceError> {
-        let known = match self.pinned {
-            Some(Root::Pkcs11 { use_key, export_key, .. }) => {
-                [use_key, export_key].into_iter().find(|key| key.id == id)
-            }
-            Some(Root::Tpm { .. }) | None => None,
-        };
-        let local = known.map_or(Local::Required, Local::as_pinned);
-        let is_new = known.is_none() && find(self.session, self.token, role, kind, id, local)?.is_none();
-        if is_new {
-            *is_making = Some(role);
-            let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
-            for half in halves_left(&writing, role, kind, id)? {
-                writing.calls().destroy_object(half).map_err(error::plain)?;
-            }
-            make(&writing, role, kind, id)?;
-            *is_making = None;
-        }
-        let local = if is_new { Local::Known } else { local };
-        let key = pinned(self.session, self.token, role, kind, id, local)?;
-        new.extend(is_new.then_some(key));
-        Ok(key)
-    }
-
-    /// Destroys what was made just now, and has turned out to be of no use.
-    pub fn discard(&self, made: &Made) -> Result<(), DeviceError> {
-        let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
-        made.new
-            .iter()
-            .flat_map(|key| key.objects())
-            .try_for_each(|object| writing.calls().destroy_object(object).map_err(error::plain))
-    }
-}
-
 impl Handles {
     /// One object, or two: the private half first, since what is left without it is of no use (see [`halves_left`]).
-    fn objects(&self) -> impl Iterator<Item = ObjectHandle> + use<> {
+    pub fn objects(&self) -> impl Iterator<Item = ObjectHandle> + use<> {
         let other = (self.wraps != self.unwraps).then_some(self.wraps);
         [self.unwraps].into_iter().chain(other)
     }
@@ -342,7 +273,7 @@ pub fn objects(session: &Session, token: &Found, role: Role, id: Hex<16>) -> Res
 
 /// Public halves that a run which was cut off has left, when a pair was made or destroyed: some tokens write one half after the
 /// other. Asked for where there is no private one.
-fn halves_left(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<Vec<ObjectHandle>, DeviceError> {
+pub fn halves_left(session: &Session, role: Role, kind: Kind, id: Hex<16>) -> Result<Vec<ObjectHandle>, DeviceError> {
     let ours = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(id.0.to_vec()), label(role, id)];
     match kind {
         Kind::Aes => Ok(Vec::new()),

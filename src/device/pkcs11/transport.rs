@@ -143,6 +143,7 @@ fn token_pair(session: &Session) -> Result<&TokenPair, DeviceError> {
         Attribute::Unwrap(true),
         Attribute::Decrypt(false),
         Attribute::Sign(false),
+        Attribute::SignRecover(false),
     ];
     let made = session.calls().generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private);
     let (public, private) = made.map_err(error::plain)?;
