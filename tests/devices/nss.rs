@@ -59,3 +59,19 @@ fn it_keeps_its_promises_but_one() {
         suite::refuses_anothers_seal(&mut *device, &mut *other);
     });
 }
+
+/// It says of no key that it made it, and so not of those that a run has left which was cut off before it recorded them.
+#[test]
+fn provisioning_goes_on_where_it_stopped() {
+    in_own_process(this_test!(), rack, || {
+        let (pins, intent) = (right(), Intent::random());
+        let first = open(URIS[0], None, &pins).provision(&intent).unwrap();
+        assert!(serde_json::to_string(&first).unwrap().contains(r#""local":false"#));
+        let mut device = open(URIS[0], None, &pins);
+        assert_eq!(device.provision(&intent).unwrap(), first);
+        suite::keeps_its_secret(&mut *device);
+        drop(device);
+        let mut device = open(URIS[0], Some(&first), &pins);
+        assert!(device.retire(&intent).unwrap() && !device.retire(&intent).unwrap());
+    });
+}

@@ -21,7 +21,7 @@ use super::{error, unwrap_template};
 use crate::bytes::Hex;
 use crate::device::{DeviceError, Fault};
 
-const AES_256_BYTES: u64 = 32;
+pub const AES_256_BYTES: u64 = 32;
 /// As strong as AES-128 (NIST SP 800-57 part 1, table 2), and what tokens of today can make.
 pub const RSA_BITS: u64 = 3072;
 /// 65537.

@@ -1,13 +1,16 @@
 //! The making of a ring's wrapping keys: what is there already is found, and what turns out to be of no use is taken back.
 
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+
 use super::error;
-use super::keys::{self, Handles, Kind, Local, Role};
+use super::keys::{self, AES_256_BYTES, Handles, Kind, Local, Role};
 use super::module::Module;
 use super::seal::Both;
 use super::session::Session;
 use super::token::Found;
 use crate::bytes::Hex;
-use crate::device::{DeviceError, Intent, Root};
+use crate::device::{DeviceError, Fault, Intent, Root};
 
 /// What finds the keys of an intent, or makes them.
 pub struct Maker<'a> {
@@ -50,7 +53,7 @@ impl Maker<'_> {
             Some(Root::Tpm { .. }) | None => None,
         };
         let local = known.map_or(Local::Required, Local::as_pinned);
-        let is_new = known.is_none() && keys::find(self.session, self.token, role, kind, id, local)?.is_none();
+        let is_new = known.is_none() && self.has_none(role, kind, id)?;
         if is_new {
             *is_making = Some(role);
             let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
@@ -64,6 +67,38 @@ impl Maker<'_> {
         let key = keys::pinned(self.session, self.token, role, kind, id, local)?;
         new.extend(is_new.then_some(key));
         Ok(key)
+    }
+
+    /// Whether the key has to be made. One that is there, and not recorded, is of a run that was cut off: the token must say that
+    /// it made it. Where it says so of no key, nobody can tell whose this one is: nothing was sealed under it yet, and it goes.
+    fn has_none(&self, role: Role, kind: Kind, id: Hex<16>) -> Result<bool, DeviceError> {
+        match keys::find(self.session, self.token, role, kind, id, Local::Required) {
+            Err(error) if matches!(error.fault, Fault::Untrusted(_)) && !self.says_where_from() => {
+                let key = keys::find(self.session, self.token, role, kind, id, Local::Known)?;
+                let writing = Session::read_write(self.module, self.token.slot).map_err(error::plain)?;
+                for object in key.iter().flat_map(Handles::objects) {
+                    writing.calls().destroy_object(object).map_err(error::plain)?;
+                }
+                Ok(true)
+            }
+            found => found.map(|found| found.is_none()),
+        }
+    }
+
+    /// Whether the token says of keys that it makes that it made them (CKA_LOCAL), as one shows that it makes for the moment. One
+    /// that makes none is taken at its word.
+    fn says_where_from(&self) -> bool {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::ValueLen(AES_256_BYTES.into()),
+            Attribute::Token(false),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+        ];
+        let made = self.session.generate(&Mechanism::AesKeyGen, &template);
+        let told = made.and_then(|key| self.session.attributes(key.handle(), &[AttributeType::Local]));
+        told.map_or(true, |told| told == [Attribute::Local(true)])
     }
 
     /// Destroys what was made just now, and has turned out to be of no use.
