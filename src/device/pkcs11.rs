@@ -20,16 +20,17 @@
 //! C_CloseSession
 //! ```
 //!
-//! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `error`
-//! (CKR codes), `initialise` and `officer` (blank tokens made ready), `recovery` (what may help), `login` (PINs), `session`
-//! (calls, and objects given back), `clock` (a time that is none), `guest` (what a module changes of the process), `mechanism`
-//! and `unwrap_template` (what the `cryptoki` crate does not know).
+//! The files: `uri` (RFC 7512), `p11kit` (which modules there are), `module` (loaded once), `guest` (what a module changes of the
+//! process), `error` (CKR codes), `recovery` (what may help), `login` (PINs), `session` (calls, and objects given back), `keys`
+//! and `maker` (the wrapping keys), `setup` (a token made a ring's), `initialise` and `officer` (blank tokens made ready);
+//! `mechanism`, `unwrap_template`, `clock` and `functions` (what the `cryptoki` crate does not know).
 
 mod checkup;
 mod clock;
 pub mod codes;
 mod discovery;
 mod error;
+mod functions;
 pub mod fuzzing;
 pub(super) mod guest;
 pub mod initialise;
