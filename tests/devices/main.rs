@@ -5,6 +5,7 @@
 mod common;
 mod counter;
 mod crossing;
+mod guards;
 mod kryoptic;
 mod matrix;
 mod mishaps;

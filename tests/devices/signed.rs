@@ -26,13 +26,13 @@ const VERIFY_SIGNATURE: u32 = 0x177;
 const POLICY_GET_DIGEST: u32 = 0x189;
 
 /// What an admin gives: a file of signatures, a place for tickets, and perhaps a PIN.
-struct Given {
+pub struct Given {
     dir: TempDir,
     pin: Option<&'static str>,
 }
 
 impl Given {
-    fn new(pin: Option<&'static str>) -> Given {
+    pub fn new(pin: Option<&'static str>) -> Given {
         let dir = tempfile::Builder::new().prefix("strongroom-signed-").tempdir().expect("a temporary directory");
         Given { dir, pin }
     }
@@ -49,7 +49,7 @@ impl Given {
         fs::write(self.file(), signatures).expect("a file of ours");
     }
 
-    fn sign(&self, entries: &[String]) {
+    pub fn sign(&self, entries: &[String]) {
         self.write(&signer::file("sha256", entries));
     }
 }
@@ -72,7 +72,7 @@ impl PinSource for Given {
     }
 }
 
-fn by(signer: &Signer, pcrs: &str) -> BoundTo {
+pub fn by(signer: &Signer, pcrs: &str) -> BoundTo {
     let key = PolicyKey::read(&signer.public()).expect("a key");
     BoundTo::asked(Some(pcrs.parse().expect("PCRs")), Some(key)).expect("it is something")
 }
