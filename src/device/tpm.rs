@@ -187,6 +187,11 @@ impl Tpm {
         Ok((chip, root))
     }
 
+    /// The same for what needs no key, where a ring has pinned one.
+    fn identified(&mut self) -> Result<(), DeviceError> {
+        if self.root.is_some() { self.rooted().map(drop) } else { Ok(()) }
+    }
+
     /// The auth value that a part's guard asks for. A PIN is asked for only after identity and counters.
     fn auth(&mut self, guard: &Guard) -> Result<SecretBytes, DeviceError> {
         let salt = match guard {
@@ -347,9 +352,7 @@ impl Drop for Tpm {
 impl Device for Tpm {
     fn describe(&mut self) -> Result<Description, DeviceError> {
         self.attempt(|tpm| {
-            if tpm.root.is_some() {
-                tpm.rooted()?;
-            }
+            tpm.identified()?;
             let uri = tpm.uri.clone();
             describe::describe(&mut tpm.chip()?.context, &uri)
         })
@@ -374,6 +377,7 @@ impl Device for Tpm {
 
     fn foresee(&mut self, bound: Bound<'_>) -> Result<(), DeviceError> {
         self.attempt(|tpm| {
+            tpm.identified()?;
             let signatures = tpm.pins.signatures();
             let context = &mut tpm.chip()?.context;
             let signed = match bound {

@@ -252,3 +252,17 @@ fn the_description_tells_the_banks() {
     assert_eq!(description.kind, Kind::Tpm);
     assert_eq!(description.pcr_banks, ["sha256", "sha384", "sha512"]);
 }
+
+/// The PCRs of another TPM say nothing of what this one has sealed: which TPM it is comes first.
+#[test]
+fn another_tpms_pcrs_are_not_looked_at() {
+    let (_swtpm, root, seal) = bound("7", None);
+    let other = Swtpm::start();
+    drop(fresh(&other, &NoPin));
+    extend(&other, 7);
+    let proxy = Proxy::start(&other);
+    let guard = &seal.use_part.0.guard;
+    let foreseen = again(&proxy.uri(), &root, &NoPin).foresee(guard.bound().expect("PCRs"));
+    assert!(matches!(fault(foreseen), Fault::NotThisDevice(_)));
+    assert!(!proxy.commands().contains(&PCR_READ));
+}
