@@ -1,12 +1,14 @@
 //! One thread owns the device; callers send it messages and wait with a deadline.
 //!
 //! A library that hangs (a network HSM gone, a module in a loop) then fails the call instead of the program. A PIN is
-//! asked for on the *caller's* thread, and the time that a person takes to type it does not count, be it at the terminal or
-//! on the device's own keys.
+//! asked for on the *caller's* thread ([`questions`]), and the time that a person takes to type it does not count, be it at
+//! the terminal or on the device's own keys.
 //!
 //! Two ways to use it: [`spawn`] keeps the device open for many calls, a message each; [`once`] is for one piece of work
 //! (a `derive`), done whole on the device's thread: each message costs a change of threads, which on a fast token is
 //! dearer than the call.
+
+mod questions;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -14,50 +16,19 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::pkcs11::guest;
-use super::tpm::{Ticket, Tickets};
 use super::{
-    Bound, BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinRequest, PinSource,
-    Protection, Root, Seal, Signatures,
+    Bound, BoundTo, Counter, Description, Device, DeviceError, ExportPart, Fault, Intent, Key, PinSource, Protection,
+    Root, Seal,
 };
 use crate::secret::{Kek, Mac, Pin};
 use crate::wrap::WrappedSecret;
+use questions::{Asker, News, hear};
+pub use questions::{Caller, SentPins};
 
 /// How long a device may take for one call. Making a key on a slow TPM takes up to ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often a waiting caller sees after the signals that end the program.
-const GLANCE: Duration = Duration::from_millis(200);
-
-/// A PIN source as the device's thread sees it.
-pub trait Caller: PinSource {
-    /// The deadline stands still from [`PinSource::call_to_the_pad`] until now, while a person typed a PIN on the device's own
-    /// keys.
-    fn has_typed(&self);
-
-    /// Keeps what the device has said for later runs. Files are written on the caller's side.
-    fn keep(&self, ticket: Ticket);
-}
-
-/// The same: it may be sent there.
-pub type SentPins = Box<dyn Caller + Send>;
-
 type Job = Box<dyn FnOnce(&mut dyn Device) -> Answer + Send>;
-
-/// What the device's thread tells the caller: that it needs a PIN, that somebody has to type one on the device, and has, or
-/// what came of a piece of work.
-enum News<T> {
-    PinNeeded(PinRequest, Sender<Result<Pin, DeviceError>>),
-    PadWaits {
-        device: String,
-        what: String,
-        reply: Sender<Result<(), DeviceError>>,
-    },
-    Typed,
-    /// What is to be kept of what the device has said.
-    Ticket(Ticket),
-    Done(T),
-}
 
 enum Answer {
     /// Whether it has a counter.
@@ -89,7 +60,7 @@ pub fn spawn<'p>(
 ) -> Result<OnThread<'p>, DeviceError> {
     let (jobs, inbox) = channel::<Job>();
     let (sender, news) = channel();
-    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try(), signatures: pins.signatures() };
+    let asker = Asker::of(pins, sender.clone());
     let thread = start(move || {
         let mut device = match open(Box::new(asker)) {
             Ok(device) => device,
@@ -126,7 +97,7 @@ pub fn apart<T: Send + 'static>(
     work: impl FnOnce(SentPins) -> Result<T, DeviceError> + Send + 'static,
 ) -> Result<T, DeviceError> {
     let (sender, news) = channel();
-    let asker = Asker { news: sender.clone(), last_try: pins.may_use_last_try(), signatures: pins.signatures() };
+    let asker = Asker::of(pins, sender.clone());
     // What was opened is closed when the answer is there; the thread's own end is not waited for.
     start(move || {
         let done = work(Box::new(asker));
@@ -138,45 +109,6 @@ pub fn apart<T: Send + 'static>(
 fn start(body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, DeviceError> {
     let started = thread::Builder::new().name("device".to_owned()).spawn(body);
     started.map_err(|error| Fault::Failed(format!("can't start a thread for the device: {error}")).into())
-}
-
-/// Waits for what the device's thread has done; answers questions for a PIN meanwhile.
-///
-/// Errors with [`Fault::TimedOut`] after `deadline`, in which a PIN's typing is not counted, and with [`Fault::Failed`]
-/// where the thread is gone.
-fn hear<T>(news: &Receiver<News<T>>, pins: &dyn PinSource, deadline: Duration) -> Result<T, DeviceError> {
-    let mut left = deadline;
-    let mut is_typing = false;
-    loop {
-        let start = Instant::now();
-        let heard = news.recv_timeout(if is_typing { GLANCE } else { left.min(GLANCE) });
-        if !is_typing {
-            left = left.saturating_sub(start.elapsed());
-        }
-        // Whoever waits wants to be able to end it.
-        guest::take_back_signals();
-        match heard {
-            Ok(News::PinNeeded(request, reply)) => drop(reply.send(pins.pin(&request))),
-            Ok(News::PadWaits { device, what, reply }) => {
-                let called = pins.call_to_the_pad(&device, &what);
-                is_typing = called.is_ok();
-                drop(reply.send(called));
-            }
-            Ok(News::Typed) => is_typing = false,
-            Ok(News::Ticket(ticket)) => {
-                if let Some(directory) = pins.signatures().tickets {
-                    // A cache: on a disk that is full or read-only, the next run asks the device again.
-                    let _ = Tickets::keep(&directory, ticket);
-                }
-            }
-            Ok(News::Done(done)) => return Ok(done),
-            Err(RecvTimeoutError::Timeout) if is_typing || !left.is_zero() => {}
-            Err(RecvTimeoutError::Timeout) => return Err(Fault::TimedOut { seconds: deadline.as_secs() }.into()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Fault::Failed("the device's thread ended unexpectedly".to_owned()).into());
-            }
-        }
-    }
 }
 
 fn out_of_turn() -> DeviceError {
@@ -326,53 +258,10 @@ impl Owned {
     }
 }
 
-/// The device thread's end of a PIN source.
-struct Asker<T> {
-    news: Sender<News<T>>,
-    last_try: bool,
-    signatures: Signatures,
-}
-
-impl<T> PinSource for Asker<T> {
-    fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
-        let gone = || DeviceError::from(Fault::PinMissing { device: request.device.clone() });
-        let (reply, answer) = channel();
-        self.news.send(News::PinNeeded(request.clone(), reply)).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
-    }
-
-    fn call_to_the_pad(&self, device: &str, what: &str) -> Result<(), DeviceError> {
-        let gone = || DeviceError::from(Fault::PinMissing { device: device.to_owned() });
-        let (reply, answer) = channel();
-        let waits = News::PadWaits { device: device.to_owned(), what: what.to_owned(), reply };
-        self.news.send(waits).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
-    }
-
-    fn may_use_last_try(&self) -> bool {
-        self.last_try
-    }
-
-    fn signatures(&self) -> Signatures {
-        self.signatures.clone()
-    }
-}
-
-impl<T> Caller for Asker<T> {
-    fn has_typed(&self) {
-        // A caller that is gone has no deadline.
-        drop(self.news.send(News::Typed));
-    }
-
-    fn keep(&self, ticket: Ticket) {
-        drop(self.news.send(News::Ticket(ticket)));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::NoPin;
+    use crate::device::{NoPin, PinRequest};
 
     /// A device that never comes back, or asks for a PIN on every call.
     struct Odd {
@@ -430,7 +319,7 @@ mod tests {
         }
     }
 
-    struct Known;
+    pub struct Known;
 
     impl PinSource for Known {
         fn pin(&self, request: &PinRequest) -> Result<Pin, DeviceError> {
@@ -446,7 +335,7 @@ mod tests {
         }
     }
 
-    fn fault<T>(result: Result<T, DeviceError>) -> Fault {
+    pub fn fault<T>(result: Result<T, DeviceError>) -> Fault {
         result.err().expect("it fails").fault
     }
 
@@ -476,34 +365,6 @@ mod tests {
         device.deadline = Duration::from_millis(20);
         assert_eq!(fault(device.describe()), Fault::TimedOut { seconds: 0 });
         assert!(matches!(fault(device.describe()), Fault::Unreachable(_)));
-    }
-
-    /// The pad is left alone until the deadline would have been over many times: nothing but its standing still lets this end
-    /// well. Afterwards it runs on.
-    #[test]
-    fn a_person_at_a_pin_pad_has_the_time_that_it_takes() {
-        let deadline = Duration::from_millis(200);
-        let work = |hangs_after: bool| {
-            let (sender, news) = channel();
-            let asker = Asker { news: sender.clone(), last_try: false, signatures: Signatures::default() };
-            start(move || {
-                let called = asker.call_to_the_pad("odd", "the PIN");
-                if called.is_ok() {
-                    thread::sleep(5 * deadline);
-                    asker.has_typed();
-                }
-                if hangs_after || called.is_err() {
-                    thread::sleep(Duration::from_secs(3600));
-                }
-                drop(sender.send(News::Done(())));
-            })
-            .unwrap();
-            news
-        };
-        assert!(hear(&work(false), &Known, deadline).is_ok());
-        assert_eq!(fault(hear(&work(true), &Known, deadline)), Fault::TimedOut { seconds: 0 });
-        // Who would not come to the pad is not waited for.
-        assert_eq!(fault(hear(&work(false), &NoPin, deadline)), Fault::TimedOut { seconds: 0 });
     }
 
     /// Without the deadline this test would take an hour.
