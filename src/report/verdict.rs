@@ -167,9 +167,11 @@ fn of_ceremony(error: &Error) -> Verdict {
             say("ring-whole", Exit::Refused, "nothing was changed; `strongroom status` shows it")
         }
         Error::NoHistory(_) => say("no-history", Exit::Damaged, "restore from a backup: `strongroom restore FILE`"),
-        Error::Unfit { .. } => {
-            say("device-unfit", Exit::Device, "nothing was made; choose another device: `strongroom device list`")
-        }
+        Error::Unfit { .. } => say(
+            "device-unfit",
+            Exit::Device,
+            "nothing was made; `strongroom doctor` says what may help; or choose another device: `strongroom device list`",
+        ),
         Error::RingExists { .. } => say(
             "ring-exists",
             Exit::Refused,
@@ -474,7 +476,11 @@ fn of_device(fault: &Fault) -> Verdict {
         Fault::PolicyNotMet(_) => {
             say("policy", Exit::Device, "bring back the state that it was sealed to, or restore a backup")
         }
-        Fault::Missing(_) => say("device-unfit", Exit::Device, "choose another device: `strongroom device list`"),
+        Fault::Missing(_) => say(
+            "device-unfit",
+            Exit::Device,
+            "`strongroom doctor` says what may help; or choose another device: `strongroom device list`",
+        ),
         Fault::WriteProtected(_) => say(
             "device-write-protected",
             Exit::Device,
