@@ -4,12 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use strongroom::device::{
-    self, Device, DeviceError, Guard, Intent, Key, NoPin, PinRequest, PinSource, Protection, Root,
+    self, Bound, Device, DeviceError, Fault, Guard, Intent, Key, NoPin, PinRequest, PinSource, PolicyKey, Protection,
+    Root, SignedPcrs,
 };
 use strongroom::secret::{Kek, Pin, SecretBytes};
 
 use crate::common::isolate::this_test;
 use crate::common::rack::{self, SHORT_PIN};
+use crate::common::signer::Signer;
 use crate::common::swtpm::Swtpm;
 use crate::suite;
 
@@ -45,7 +47,7 @@ struct Column {
     cells: Vec<String>,
 }
 
-const ROWS: [&str; 10] = [
+const ROWS: [&str; 11] = [
     "makes the secret inside",
     "keeps it by",
     "what uses it can't take it out",
@@ -54,6 +56,7 @@ const ROWS: [&str; 10] = [
     "takes it in from a backup as",
     "guards a seal by",
     "binds a seal to PCRs",
+    "or to what a key signs of them",
     "counts for the log",
     "wrong PINs",
 ];
@@ -88,6 +91,7 @@ fn column(name: &'static str, uri: &str, pin: &'static str) -> Column {
         banks => banks.join(", "),
     };
     let counts = device.counter().is_some();
+    let signed = asks_for_a_signature(&mut *device);
     drop(device);
     let guarded = has_own_pins.as_ref().unwrap_or(&seal);
     let cells = vec![
@@ -103,10 +107,19 @@ fn column(name: &'static str, uri: &str, pin: &'static str) -> Column {
         },
         guard.to_owned(),
         banks,
+        yes(signed),
         yes(counts),
         wrong_pins(uri, &root, |device| device.hmac(Key::Sealed(&guarded.use_part), b"m").err()),
     ];
     Column { name, cells }
+}
+
+/// Whether the device knows of states that are signed: it misses a signature, and not a way to look at one.
+fn asks_for_a_signature(device: &mut dyn Device) -> bool {
+    let key = PolicyKey::read(&Signer::ecdsa("P-256").public()).expect("a key");
+    let signed = SignedPcrs { pcrs: "11".parse().expect("PCRs"), key };
+    let error = device.foresee(Bound::Signed(&signed)).expect_err("nothing is signed");
+    matches!(error.fault, Fault::Unsigned(_))
 }
 
 /// What the device tells while it gets wrong PINs.
