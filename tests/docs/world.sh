@@ -49,7 +49,7 @@ pcr_7_changes() { tpm2_pcrextend 7:sha256=65ca01fe65ca01fe65ca01fe65ca01fe65ca01
 # A kernel image of that name; and the machine is started with one: systemd-stub and systemd-pcrphase measure it, and the phases.
 image() {
     mkdir -p "$(dirname "$1")" /run/systemd
-    basename "$1" >"$1"
+    printf "%s\n" "${1##*/}" >"$1"
 }
 booted() {
     local digest
