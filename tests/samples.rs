@@ -217,7 +217,7 @@ fn the_ring_of_bound_seals_opens() {
 fn the_ring_of_signed_seals_opens() {
     let ring = ring("ring-v1-signed.json");
     assert_eq!(generations(&ring), [is(1, "5070", State::Active)]);
-    let signed = Some("sha256:11 as key ea7c115e3843fd9e signs them".to_owned());
+    let signed = Some("sha256:11 as key ea7c115e3843fd9e signs it".to_owned());
     let unbound = |device: &str| ring.device(device).unwrap().unbound.as_ref().map(ToString::to_string);
     assert_eq!((ring.bound("tpm1"), unbound("tpm1")), (None, signed.clone()));
     assert_eq!((ring.bound("tpm2").map(|bound| bound.to_string()), unbound("tpm2")), (signed, None));

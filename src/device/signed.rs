@@ -84,7 +84,7 @@ pub struct SignedPcrs {
 
 impl fmt::Display for SignedPcrs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as key {} signs them", self.pcrs, self.key)
+        write!(f, "{} as key {} signs it", self.pcrs, self.key)
     }
 }
 

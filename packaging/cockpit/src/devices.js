@@ -47,7 +47,7 @@ export function deviceList(devices, asked, acts) {
 }
 
 function signed({ signed_by: key }) {
-  return key ? ` as key ${key.slice(0, 16)} signs them` : "";
+  return key ? ` as key ${key.slice(0, 16)} signs it` : "";
 }
 
 function deviceState(device, asked) {
