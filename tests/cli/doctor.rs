@@ -14,7 +14,7 @@ use crate::snapshot::{self, Shot};
 use crate::world::World;
 
 /// Runs it, shows that nothing was changed, and gives what it said.
-fn examined(world: &World, line: &str, code: i32) -> Shot {
+pub fn examined(world: &World, line: &str, code: i32) -> Shot {
     let shot = world.unchanged(|| world.run(line));
     assert_eq!(shot.code, Some(code), "{shot}");
     shot
@@ -296,7 +296,7 @@ fn with_faults(world: &World, rules: &[&str], words: &str) -> String {
     behind_faults(world, rules, words, 8)
 }
 
-fn behind_faults(world: &World, rules: &[&str], words: &str, code: i32) -> String {
+pub fn behind_faults(world: &World, rules: &[&str], words: &str, code: i32) -> String {
     let hsm = world.hsm.as_ref().unwrap();
     let faulty = Faulty::before(hsm);
     faulty.set(rules);

@@ -13,6 +13,7 @@ mod tree;
 mod world;
 
 mod admin;
+mod ailments;
 mod audit;
 mod automation;
 mod bind;
