@@ -98,7 +98,8 @@ pub fn look(
     }
     if let Some(seal) = status.seals.iter().find(|seal| seal.state == SealState::NotSigned) {
         let because = seal.because.as_deref().unwrap_or("the state that the machine is in is not signed");
-        warn("not-signed", format!("what is sealed on {id} does not open: {because}"));
+        let text = format!("what is sealed on {id} does not open: {because}; `strongroom doctor` says what helps");
+        warn("not-signed", text);
     }
     if let Some(pcrs) = &record.unbound {
         warn("unbound", format!("{id} was bound to {pcrs}, and is not now: `strongroom bind` binds it again"));
