@@ -1,6 +1,7 @@
 //! What is said when something did not happen: an id and an exit code for scripts, a line that says what, and a hint that
 //! says what to do.
 
+mod fault;
 mod unsigned;
 mod verdict;
 
