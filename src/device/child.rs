@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn whoever_it_left_behind_is_not_waited_for() {
-        let (end, _) = run("sleep 20 & exit 0", Duration::from_secs(5));
-        assert!(matches!(end, End::Well), "{end:?}");
-        let (end, _) = run("sleep 20 & exit 3", Duration::from_secs(5));
-        assert!(matches!(end, End::Badly(_)), "{end:?}");
+        let run = |script| thread::spawn(move || run(script, Duration::from_secs(5)).0);
+        let [well, badly] = [run("sleep 20 & exit 0"), run("sleep 20 & exit 3")].map(|end| end.join().unwrap());
+        assert!(matches!(well, End::Well), "{well:?}");
+        assert!(matches!(badly, End::Badly(_)), "{badly:?}");
     }
 }
