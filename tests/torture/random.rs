@@ -18,6 +18,7 @@ pub fn kill_all(device: Device, seed: &mut Seed) {
     let kills = match Share::chosen() {
         Share::All => 500,
         Share::Tenth => 25,
+        Share::Thirtieth => 8,
     };
     // A run that ended before its time was not killed, and does not count.
     let (mut killed, mut tried) = (0, 0);
